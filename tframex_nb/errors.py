@@ -1,0 +1,207 @@
+"""The one exception tree; each error says what happened, to what, and the next move.
+
+::
+
+    TFrameXError
+    ├── SettingsError
+    ├── ModelError                  (.url .status .received)
+    │   ├── AuthError               401, 403
+    │   ├── RateLimited             429            (.retry_after)
+    │   │   └── QuotaExceeded       429 that waiting does not cure
+    │   ├── ModelNotFound           404, unknown model
+    │   ├── BadRequest              400, 413, 422 …
+    │   │   └── ContextOverflow     the prompt does not fit
+    │   ├── ServerError             5xx, an error object in the stream
+    │   ├── ConnectionFailed        nothing answered, TLS, DNS, refused
+    │   ├── ModelTimeout            connect, first byte, between chunks, whole run
+    │   ├── BadResponse             not what the protocol promises
+    │   ├── Truncated               the stream ended before its end
+    │   └── PoolExhausted           more streams than the pool may open
+    └── AgentError
+        ├── UnknownAgent
+        ├── PromptError             an expression in a prompt failed
+        ├── ToolError               a tool cannot be used at all
+        ├── StepLimitReached        the bound on model calls
+        └── PartialFailure          some of several calls failed (.completed .failures)
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = [
+    "AgentError",
+    "AuthError",
+    "BadRequest",
+    "BadResponse",
+    "ConnectionFailed",
+    "ContextOverflow",
+    "ModelError",
+    "ModelNotFound",
+    "ModelTimeout",
+    "PartialFailure",
+    "PoolExhausted",
+    "PromptError",
+    "QuotaExceeded",
+    "RateLimited",
+    "ServerError",
+    "SettingsError",
+    "StepLimitReached",
+    "TFrameXError",
+    "ToolError",
+    "Truncated",
+    "UnknownAgent",
+    "nearest",
+]
+
+
+class TFrameXError(Exception):
+    """Base of every error that this package raises on purpose.
+
+    ``message`` is one sentence; ``hint`` is the next move, as a command where there is one.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
+
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that IPython shows in place of a traceback (at most three)."""
+        lines = [f"{type(self).__name__}: {' '.join(self.message.split())}"]
+        return [*lines, f"hint: {' '.join(self.hint.split())}"] if self.hint else lines
+
+
+class SettingsError(TFrameXError):
+    """A setting is missing, invalid, or may not be used together with another."""
+
+
+class ModelError(TFrameXError):
+    """A model endpoint did not give a whole answer.
+
+    ``url`` is the endpoint without credentials, ``status`` the HTTP status or None,
+    ``received`` the answer's text up to the fault.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        url: str = "",
+        status: int | None = None,
+        received: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.url = url
+        self.status = status
+        self.received = received
+
+
+class AuthError(ModelError):
+    """The endpoint refused the API key, or wants one."""
+
+
+class RateLimited(ModelError):
+    """The endpoint asks to come back later; ``retry_after`` is in seconds, or None."""
+
+    retry_after: float | None = None
+
+
+class QuotaExceeded(RateLimited):
+    """The account's quota is spent: waiting does not cure it, so it is never retried."""
+
+
+class ModelNotFound(ModelError):
+    """The endpoint answers, and does not have this model or this path."""
+
+
+class BadRequest(ModelError):
+    """The endpoint refused the request as it was written."""
+
+
+class ContextOverflow(BadRequest):
+    """The messages do not fit into the model's context."""
+
+
+class ServerError(ModelError):
+    """The endpoint failed: a 5xx status, or an error object inside the stream."""
+
+
+class ConnectionFailed(ModelError):
+    """No connection: refused, unknown host, TLS, proxy."""
+
+
+class ModelTimeout(ModelError):
+    """A wait reached its bound; ``phase`` is connect, first byte, between chunks or whole run."""
+
+    phase: str = ""
+
+
+class BadResponse(ModelError):
+    """The endpoint sent something that the protocol does not allow."""
+
+
+class Truncated(ModelError):
+    """The stream ended before the answer did; ``received`` holds what came."""
+
+
+class PoolExhausted(ModelError):
+    """Every connection of the pool is in use; nothing queues silently."""
+
+
+class AgentError(TFrameXError):
+    """An agent or a system of agents could not do its work."""
+
+
+class UnknownAgent(AgentError):
+    """No agent of this name is defined."""
+
+
+class PromptError(AgentError):
+    """An expression in a prompt could not be evaluated."""
+
+
+class ToolError(AgentError):
+    """A tool cannot be offered to a model, or does not exist."""
+
+
+class StepLimitReached(AgentError):
+    """The agent used up its bound on model calls; ``received`` is the text so far."""
+
+    received: str = ""
+
+
+class PartialFailure(AgentError):
+    """Some of several calls failed.
+
+    ``completed`` maps a call's name to its result (a path), ``failures`` to its error.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        completed: Mapping[str, str],
+        failures: Mapping[str, Exception],
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.completed = dict(completed)
+        self.failures = dict(failures)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a sentence that names the nearest known name, or lists what is known."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return "known: " + ", ".join(names) if names else "none is known yet"
