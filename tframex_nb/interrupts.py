@@ -26,6 +26,7 @@ __all__ = ["RunStopped", "call_tool", "guarded", "interruptible", "run_sync"]
 T = TypeVar("T")
 P = ParamSpec("P")
 
+_LOOPS = frozenset({"asyncio", "nest_asyncio", "nest_asyncio2", "uvloop"})
 HEARTBEAT = 0.05  # seconds; bounds the delay of a signal that another thread received
 
 
@@ -88,9 +89,14 @@ def run_sync(coro: Coroutine[Any, Any, T]) -> T:
 def call_tool(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call a synchronous tool on this thread; an interrupt inside it cancels the run."""
     try:
-        return function(*args, **kwargs)
+        return _invoke(function, *args, **kwargs)
     except KeyboardInterrupt:
         raise asyncio.CancelledError from None
+
+
+def _invoke(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Hold the frame below which SIGINT may raise: ``call_tool``'s own has no such instant."""
+    return function(*args, **kwargs)
 
 
 class _Guarded:
@@ -161,12 +167,13 @@ _sigint = _Sigint()
 
 
 def _inside_tool(frame: FrameType | None) -> bool:
-    """Whether the interrupted frame was called by ``call_tool`` (and is not it itself)."""
+    """Whether a tool's own code was interrupted, and not a loop that the tool drives itself."""
     while frame is not None:
-        caller = frame.f_back
-        if caller is not None and caller.f_code is call_tool.__code__:
+        if frame.f_code is _invoke.__code__:
             return True
-        frame = caller
+        if frame.f_globals.get("__name__", "").partition(".")[0] in _LOOPS:
+            return False
+        frame = frame.f_back
     return False
 
 

@@ -1,0 +1,43 @@
+"""Who is looking: a live front end, a headless client, or a terminal."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+__all__ = ["Mode", "detect"]
+
+Mode = Literal["live", "final", "terminal"]
+
+
+def detect(shell: InteractiveShell, wish: str = "") -> Mode:
+    """Return how an answer is shown to whoever sent the running cell.
+
+    ``live``: JupyterLab, Notebook, VS Code, Colab; the display is updated while text arrives.
+    ``final``: nbclient, nbval, papermill; one display at the end, without ids.
+    ``terminal``: IPython without a kernel; plain text as it arrives.
+
+    Headless clients say ``allow_stdin: false`` in their request; every front end with a person
+    before it says true. ``JPY_SESSION_NAME`` alone would not do: a process started from a
+    notebook inherits it, and VS Code never sets it.
+    """
+    if wish in ("live", "final", "terminal"):
+        return wish  # type: ignore[return-value]  # narrowed by the membership test
+    kernel = getattr(shell, "kernel", None)
+    if kernel is None:
+        return "terminal"
+    allowed = _allow_stdin(kernel)
+    if allowed is None:
+        return "live" if os.environ.get("JPY_SESSION_NAME") else "final"
+    return "live" if allowed else "final"
+
+
+def _allow_stdin(kernel: Any) -> bool | None:  # ipykernel ships no types
+    get_parent = getattr(kernel, "get_parent", None)
+    parent = get_parent() if get_parent is not None else {}
+    content = (parent or {}).get("content") or {}
+    allowed = content.get("allow_stdin")
+    return None if allowed is None else bool(allowed)
