@@ -1,0 +1,110 @@
+# Two commands do everything on a fresh machine with Python 3.11 or newer:
+#   make demo    an agent answers in a cell, here in the terminal
+#   make test    every check there is, as CI runs it
+# Stamp files under .venv and .venvs make a second call quick.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+INSTALL := $(UV) pip install --quiet --python $(BIN)/python $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+
+# uv never fetches an interpreter of its own: what runs is the Python that the user installed.
+export UV_PYTHON_DOWNLOADS := never
+ifdef PIP_INDEX_URL
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+
+.PHONY: help
+help: ## Show what can be made.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+# ---- environments
+
+$(UV):
+	@bash scripts/bootstrap.sh $(VENV)
+
+$(VENV)/.core: pyproject.toml | $(UV)
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.lab: pyproject.toml | $(UV)
+	$(INSTALL) --editable '.[lab]'
+	@touch $@ $(VENV)/.core
+
+$(VENV)/.dev: pyproject.toml $(CONSTRAINTS) | $(UV)
+	$(INSTALL) --editable '.[lab,dataframe]' --group dev
+	@touch $@ $(VENV)/.core $(VENV)/.lab
+
+.venvs/llama/tiny.gguf: tests/llama/build_model.py tests/llama/requirements.txt | $(UV)
+	@bash scripts/llama.sh $(VENV) .venvs/llama
+
+.PHONY: venv chromium llama lock
+venv: $(VENV)/.dev ## Make .venv with everything a developer needs.
+chromium: ## Find Chromium, or install it with apt-get.
+	@bash scripts/chromium.sh
+llama: .venvs/llama/tiny.gguf ## Make the real llama.cpp server of the tests, with its tiny model.
+lock: $(VENV)/.dev ## Write constraints.txt: the versions that are installed now (make CONSTRAINTS=constraints.txt test).
+	$(UV) pip freeze --quiet --python $(BIN)/python --exclude-editable > constraints.txt
+
+# ---- use
+
+.PHONY: demo lab doctor
+demo: $(VENV)/.core ## An agent answers in a cell, here in the terminal; no key, no network.
+	@$(BIN)/tframex-nb demo
+lab: $(VENV)/.lab ## Open the quickstart notebook in JupyterLab.
+	@cd notebooks && ../$(BIN)/tframex-nb lab
+doctor: $(VENV)/.core ## Check this installation, and say what to do next.
+	@$(BIN)/tframex-nb doctor
+
+# ---- checks
+
+.PHONY: lint format test test-fast test-all test-notebooks test-wheel test-lowest test-matrix bench wheel
+lint: $(VENV)/.dev ## ruff, mypy, the import contracts.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/.dev ## Let ruff write what it can mend.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: $(VENV)/.dev ## Build the wheel and the sdist into dist/.
+	rm -rf dist
+	$(UV) build --quiet --python $(BIN)/python --out-dir dist
+	@ls -1 dist
+
+test-wheel: wheel ## The README runs on the wheel alone, with the latest dependencies.
+	bash scripts/test_wheel.sh $(VENV) .venvs/wheel
+
+test-lowest: $(VENV)/.dev ## The core tests on the lowest dependencies that pyproject.toml allows.
+	bash scripts/test_lowest.sh $(VENV) .venvs/lowest
+
+test-matrix: $(VENV)/.dev ## The core tests on every newer Python that is installed here.
+	bash scripts/test_matrix.sh $(VENV) .venvs
+
+test-notebooks: $(VENV)/.dev ## The tutorials, with nbval.
+	$(if $(NOTEBOOKS),$(BIN)/pytest -p no:cacheprovider --nbval --timeout 300 $(NOTEBOOKS),@echo "no notebooks")
+
+test-fast: $(VENV)/.dev ## The tests that need no browser, no llama.cpp and no second environment.
+	$(BIN)/pytest -m 'not slow and not browser and not llama'
+
+# The main run comes last, so that its summary is the last thing to be read.
+test: lint test-notebooks test-wheel test-lowest test-matrix chromium llama ## Everything, as CI runs it.
+	REQUIRE_ALL_PARTS=1 $(BIN)/pytest -m 'not slow'
+
+test-all: test ## Everything, and the slow tests.
+	REQUIRE_ALL_PARTS=1 $(BIN)/pytest -m slow
+
+bench: $(VENV)/.dev ## Measure side by side with the peers; see benchmarks/.
+	$(BIN)/python -m benchmarks
+
+.PHONY: clean
+clean: ## Remove everything that make made.
+	rm -rf .venv .venvs dist build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache tests/artifacts
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
