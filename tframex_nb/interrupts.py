@@ -141,9 +141,7 @@ class _Sigint:
         self._previous: Any = None  # what signal.signal returns: a callable, an enum or None
 
     @contextlib.contextmanager
-    def watch(
-        self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]
-    ) -> Iterator[_Watch]:
+    def watch(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> Iterator[_Watch]:
         """Let SIGINT cancel ``task`` while the block runs."""
         watch = _Watch(loop, task)
         self._watches.append(watch)

@@ -69,15 +69,15 @@ def _is_cell_magic(lines: list[str]) -> bool:
 
 
 def _at_statement_start(lines: list[str]) -> bool:
-    """Whether a new statement may begin after ``lines`` (no open string, bracket or ``\\``)."""
+    """Whether a new statement may begin after ``lines``: no string or bracket is open."""
     if lines and lines[-1].rstrip("\n").endswith("\\"):
         return False
     neutral = (re.sub(r"^([ \t]*)[%!?].*", r"\1pass", line) for line in lines)
     try:
         for _ in tokenize.generate_tokens(_reader(neutral)):
             pass
-    except tokenize.TokenError as exc:
-        return "multi-line" not in str(exc) and "EOF" not in str(exc)
+    except tokenize.TokenError:  # an open string or bracket
+        return False
     except SyntaxError:  # an indentation that is the user's to mend
         return True
     return True

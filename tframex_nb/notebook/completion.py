@@ -1,0 +1,75 @@
+"""Completion inside agent cells: options, agents, models, tools, and names in ``{{ }}``."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
+
+from tframex_nb.notebook.namespace import agents_in, names_of_tools
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from IPython.core.completer import SimpleMatcherResult
+
+    from tframex_nb.notebook.session import Session
+
+__all__ = ["complete"]
+
+OPTIONS = (
+    "--api-url --context --define --fresh --max-steps --memory --model --no-interpolate --out "
+    "--param --system --tools"
+).split()
+VERBS = {
+    "agents": ("show", "history", "reset"),
+    "models": ("use", "connect"),
+    "runs": (),
+}
+_LINE = re.compile(r"\s*%(agents|models|runs|ask)\s+(.*)$")
+
+
+@context_matcher(identifier="tframex_nb")
+def complete(session: Session, context: CompletionContext) -> SimpleMatcherResult:
+    """Return the completions at the cursor; none outside our own cells and lines."""
+    before = context.full_text[: context.cursor_position]
+    line = before.rsplit("\n", 1)[-1]
+    token = re.split(r"[\s,]", line)[-1]
+    names = list(_candidates(session, context.full_text, before, line))
+    found = [SimpleCompletion(name, type="tframex") for name in names if name.startswith(token)]
+    return {"completions": found, "matched_fragment": token, "suppress": bool(found)}
+
+
+def _candidates(session: Session, text: str, before: str, line: str) -> Iterable[str]:
+    if match := _LINE.match(line):
+        return _line_magic(session, match[1], match[2])
+    if not re.match(r"(\s*(#.*)?\n)*%%agent\b", text):
+        return ()
+    if not line.startswith("%%agent"):
+        inside = before.rfind("{{") > before.rfind("}}")
+        return sorted(n for n in session.shell.user_ns if not n.startswith("_")) if inside else ()
+    return _cell_magic(session, line)
+
+
+def _cell_magic(session: Session, line: str) -> Iterable[str]:
+    words = line.split()
+    previous = words[-1] if line.endswith(" ") else words[-2] if len(words) > 1 else ""
+    namespace = session.shell.user_ns
+    if previous in ("-m", "--model"):
+        return session.runtime.endpoints.names()
+    if previous in ("-t", "--tools"):
+        return sorted(names_of_tools(namespace))
+    if previous in ("-c", "--context"):
+        return sorted(n for n in namespace if not n.startswith("_"))
+    return [*agents_in(namespace), *OPTIONS]
+
+
+def _line_magic(session: Session, magic: str, rest: str) -> Iterable[str]:
+    agents = agents_in(session.shell.user_ns)
+    if magic == "ask":
+        return [f"{name}:" for name in agents]
+    words = rest.split()
+    if not words or (len(words) == 1 and not rest.endswith(" ")):
+        return VERBS[magic]
+    return session.runtime.endpoints.names() if magic == "models" else agents

@@ -1,0 +1,90 @@
+"""The one bridge between a cell and the event loop: it runs a request and shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tframex_nb.interrupts import run_sync
+from tframex_nb.notebook.front_end import detect
+from tframex_nb.notebook.live import open_display
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from tframex_nb.agents import BaseAgent
+    from tframex_nb.notebook.session import Session
+    from tframex_nb.runs import Run
+    from tframex_nb.runtime import RunRequest
+
+__all__ = ["Question", "run_blocking", "show"]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request together with what the notebook does about it."""
+
+    request: RunRequest
+    notes: tuple[str, ...] = ()
+    out: str = ""
+    display: str = ""
+
+
+async def show(session: Session, question: Question) -> Run:
+    """Run the request in the current cell; bind its names whatever happens.
+
+    Raises what the run raises, after the display holds the partial answer.
+    """
+    agent = question.request.agent
+    before = agent.last
+    mode = detect(session.shell, question.display)
+    display = open_display(session.shell, mode, title=_title(question))
+    run: Run | None = None
+    try:
+        async for event in session.runtime.stream(question.request):
+            if run is None:
+                run = agent.last
+                assert run is not None, "a stream of run events sets .last"
+                run.notes = question.notes
+            display.feed(event, run)
+    finally:
+        if run is None and agent.last is not before:
+            run = agent.last
+        if run is not None:
+            run.notes = (*run.notes, *_stale_note(agent))
+            bind(session, run, question.out)
+        display.close(run)
+    assert run is not None, "a run that ends well has started"
+    return run
+
+
+def run_blocking(session: Session, work: Coroutine[None, None, Run | None]) -> Run | None:
+    """Run from synchronous code; the returned run is not displayed a second time."""
+    run = run_sync(work)
+    if run is not None:
+        session.shown.add(id(run))
+    return run
+
+
+def bind(session: Session, run: Run, out: str) -> None:
+    """Bind the run to ``_``, ``Out[n]`` and ``out``, as an expression's value would be."""
+    shell = session.shell
+    if out:
+        shell.user_ns[out] = run
+    hook = shell.displayhook
+    hook.check_for_underscore()
+    hook.update_user_ns(run)
+    hook.fill_exec_result(run)
+
+
+def _title(question: Question) -> str:
+    model = question.request.model or question.request.api_url or "the model"
+    return f"waiting for {model}"
+
+
+def _stale_note(agent: BaseAgent) -> tuple[str, ...]:
+    stale = sum(turn.stale for turn in agent.conversation.turns)
+    if not stale:
+        return ()
+    turns = "turn is" if stale == 1 else "turns are"
+    return (f"{stale} later {turns} stale: re-run their cells",)

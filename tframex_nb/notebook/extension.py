@@ -1,0 +1,132 @@
+"""Loading and unloading: everything that the extension adds to a shell, and takes back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from tframex_nb.notebook.completion import complete
+from tframex_nb.notebook.config import TFrameX
+from tframex_nb.notebook.magics import AgentMagics
+from tframex_nb.notebook.session import Session
+from tframex_nb.notebook.transform import lower_cell, lower_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+__all__ = ["Extension"]
+
+
+class Extension:
+    """One shell's tframex_nb, from ``%load_ext`` to ``%unload_ext``."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self.shell = shell
+        self.session = Session(shell)
+        self.config = TFrameX(parent=shell, session=self.session)
+        self.magics = AgentMagics(shell, session=self.session, settings=self.config)
+        self._transformers = [_transformer(lower_cell, self), _transformer(lower_lines, self)]
+        self._matcher = functools.partial(complete, self.session)
+        self._events: list[tuple[str, Callable[..., None]]] = [
+            ("pre_execute", self.session.pre_execute),
+            ("post_execute", self.session.post_execute),
+            ("pre_run_cell", self.session.pre_run_cell),
+            ("post_run_cell", self.session.post_run_cell),
+        ]
+
+    def load(self) -> None:
+        """Register magics, transformers, events, completion and configuration."""
+        shell = self.shell
+        shell.register_magics(self.magics)
+        shell.input_transformers_cleanup.extend(self._transformers)
+        for name, callback in self._events:
+            shell.events.register(name, callback)
+        shell.configurables.append(self.config)
+        if shell.Completer is not None:
+            shell.Completer.custom_matchers.append(self._matcher)
+        formatter = shell.display_formatter.ipython_display_formatter
+        formatter.for_type_by_name("tframex_nb.runs", "Run", self._show_run)
+        if _executing():
+            self.session.pre_execute()  # the cell that holds %load_ext
+
+    def unload(self) -> None:
+        """Take back all that ``load`` gave, and close what runs."""
+        shell = self.shell
+        for transformer in self._transformers:
+            _remove(shell.input_transformers_cleanup, transformer)
+        for name, callback in self._events:
+            with contextlib.suppress(ValueError):
+                shell.events.unregister(name, callback)
+        _remove(shell.configurables, self.config)
+        if shell.Completer is not None:
+            _remove(shell.Completer.custom_matchers, self._matcher)
+        self._forget_magics()
+        self._forget_formatter()
+        _close(self.session)
+
+    def _forget_magics(self) -> None:
+        manager = self.shell.magics_manager
+        manager.registry.pop("AgentMagics", None)
+        for kind in ("line", "cell"):
+            table = manager.magics[kind]
+            ours = [n for n, f in table.items() if getattr(f, "__self__", None) is self.magics]
+            for name in ours:
+                del table[name]
+
+    def _forget_formatter(self) -> None:
+        formatter = self.shell.display_formatter.ipython_display_formatter
+        formatter.deferred_printers.pop(("tframex_nb.runs", "Run"), None)
+        for cls in [c for c, f in formatter.type_printers.items() if f == self._show_run]:
+            del formatter.type_printers[cls]
+
+    def _show_run(self, run: Any) -> None:  # a Run; its class is not imported yet
+        """Show a run as a value, unless its cell has just shown it live."""
+        if id(run) in self.session.shown:
+            self.session.shown.discard(id(run))
+            return
+        self.shell.display_pub.publish(run._repr_mimebundle_())
+
+    def may_await(self) -> bool:
+        """Whether a cell that is being transformed will run on the kernel's asyncio loop."""
+        shell = self.shell
+        if not (self.session.idle and shell.autoawait):
+            return False
+        asyncio_runner = shell.loop_runner_map["asyncio"][0]
+        return hasattr(shell, "kernel") or shell.loop_runner is asyncio_runner
+
+
+def _executing() -> bool:
+    """Whether a cell is executing now, as it is under ``%load_ext`` and not at start-up."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code.co_name == "run_code":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _transformer(function: Any, extension: Extension) -> Any:  # IPython reads an attribute of it
+    transformer = functools.partial(function, may_await=extension.may_await)
+    transformer.has_side_effects = False  # type: ignore[attr-defined]  # IPython's protocol
+    return transformer
+
+
+def _remove(items: list[Any], item: object) -> None:
+    with contextlib.suppress(ValueError):
+        items.remove(item)
+
+
+def _close(session: Session) -> None:
+    """Close the session now where no loop runs, else as soon as the loop is free."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(session.aclose())
+        return
+    task = loop.create_task(session.aclose())
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())

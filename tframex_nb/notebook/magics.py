@@ -1,0 +1,132 @@
+"""The magics: each parses its line, calls one function and returns one object."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
+from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+
+from tframex_nb.interrupts import interruptible
+from tframex_nb.notebook import execution
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from tframex_nb.notebook.config import TFrameX
+    from tframex_nb.notebook.session import Session
+    from tframex_nb.runs import Run
+
+__all__ = ["AgentMagics"]
+
+
+@magics_class
+class AgentMagics(Magics):
+    """``%%agent``, ``%ask``, ``%fix``, ``%agents``, ``%models``, ``%runs``."""
+
+    def __init__(self, shell: InteractiveShell, *, session: Session, settings: TFrameX) -> None:
+        super().__init__(shell)
+        self.session = session
+        self.settings = settings
+
+    @no_var_expand
+    @cell_magic
+    @magic_arguments()
+    @argument("name", nargs="?", default="", help="the agent; a new name defines one")
+    @argument("-m", "--model", help="MODEL, ENDPOINT:MODEL or demo, for this run")
+    @argument("--api-url", help="an OpenAI-compatible URL, for this run")
+    @argument("-s", "--system", help="what the agent is; {{ expr }} is evaluated")
+    @argument("-t", "--tools", help="functions and agents of the notebook: a,b,c")
+    @argument("-c", "--context", action="append", help="a variable to send along (repeatable)")
+    @argument("-p", "--param", action="append", help="k=v, sent to the endpoint unchanged")
+    @argument("-o", "--out", default="", help="bind the run to this name")
+    @argument("--max-steps", type=int, help="bound on model calls in one run")
+    @argument("--memory", type=int, help="messages of the conversation that are sent at most")
+    @argument("--fresh", action="store_true", help="start the conversation anew")
+    @argument("--no-interpolate", action="store_true", help="take {{ }} as text")
+    @argument("--define", action="store_true", help="define the agent; run only with a prompt")
+    def agent(self, line: str, cell: str) -> Run | None:
+        """Ask an agent; the cell is the prompt, the answer streams into it.
+
+        The run is bound to ``_``, ``Out[n]``, ``--out`` and the agent's ``.last``. With a name
+        the conversation goes on from cell to cell; running a cell again replaces its turn.
+        """
+        return execution.run_blocking(self.session, self._work("agent", line, cell))
+
+    @no_var_expand
+    @line_magic
+    def ask(self, line: str) -> Run | None:
+        """Ask in one line: ``%ask what is a monad?`` or ``%ask analyst: and in short?``."""
+        return execution.run_blocking(self.session, self._work("ask", line, ""))
+
+    @no_var_expand
+    @line_magic
+    def fix(self, line: str) -> Run | None:
+        """Explain the last error, or that of cell n (``%fix 3``), and show the mended cell."""
+        return execution.run_blocking(self.session, self._work("fix", line, ""))
+
+    @line_magic
+    def agents(self, line: str) -> object:
+        """List the agents; ``show NAME``, ``history NAME``, ``reset NAME``."""
+        from tframex_nb.notebook.views import agents_view
+
+        return agents_view(self.session, _words(line))
+
+    @line_magic
+    def models(self, line: str) -> object:
+        """List the models that can be used; ``use NAME``, ``connect NAME|URL``."""
+        from tframex_nb.notebook.views import models_view
+
+        return models_view(self.session, _words(line))
+
+    @line_magic
+    def runs(self, line: str) -> object:
+        """List the runs of this kernel; ``.to_pandas()`` gives a DataFrame."""
+        from tframex_nb.notebook.views import runs_view
+
+        return runs_view(_words(line))
+
+    async def awaited(self, magic: str, line: str, cell: str) -> None:
+        """Run a lowered cell or line: what the input transformer calls.
+
+        The answer stands in the display, so there is nothing to return.
+        """
+        await interruptible(self._work(magic, line, cell))
+
+    def _work(self, magic: str, line: str, cell: str) -> Coroutine[None, None, Run | None]:
+        if magic == "ask":
+            return self._ask(line)
+        if magic == "fix":
+            return self._fix(line)
+        return self._agent(parse_argstring(self.agent, line), cell)
+
+    async def _agent(self, options: Any, cell: str) -> Run | None:  # argparse's Namespace
+        from tframex_nb.notebook.questions import question_of_cell
+
+        question = question_of_cell(self.session, self.settings, options, cell)
+        return None if question is None else await execution.show(self.session, question)
+
+    async def _ask(self, line: str) -> Run:
+        from tframex_nb.notebook.questions import question_of_line
+
+        question = question_of_line(self.session, self.settings, line)
+        return await execution.show(self.session, question)
+
+    async def _fix(self, line: str) -> Run:
+        from tframex_nb.notebook.fix import insert_mended, question_of_error
+
+        question = question_of_error(self.session, self.settings, line)
+        run = await execution.show(self.session, question)
+        insert_mended(self.session, run)
+        return run
+
+
+def _words(line: str) -> list[str]:
+    """Return the words of a table magic's line; a table takes no options."""
+    words = line.split()
+    if any(word.startswith("-") for word in words):
+        raise UsageError(f"no such option: {' '.join(words)}")
+    return words

@@ -1,0 +1,60 @@
+"""A small table that every front end can show and pandas can take over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tframex_nb.markdown import escape_inline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import pandas as pd
+
+__all__ = ["Table"]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under named columns, with one closing line that says what to do next."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+    @classmethod
+    def of(cls, columns: Sequence[str], rows: Iterable[Sequence[object]], note: str = "") -> Table:
+        """Make a table of any cells; None is an empty cell."""
+        cells = tuple(tuple("" if c is None else str(c) for c in row) for row in rows)
+        return cls(tuple(columns), cells, note)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the rows as a DataFrame of text; needs pandas."""
+        import pandas as pd
+
+        return pd.DataFrame(list(self.rows), columns=list(self.columns))
+
+    def to_markdown(self) -> str:
+        """Return a Markdown table, its cells escaped."""
+        lines = [_row(self.columns), "|" + "---|" * len(self.columns)]
+        lines += [_row(tuple(escape_inline(cell) for cell in row)) for row in self.rows]
+        return "\n".join(lines) + (f"\n\n*{self.note}*" if self.note else "")
+
+    def __str__(self) -> str:
+        grid = [self.columns, *self.rows]
+        widths = [max(len(row[i]) for row in grid) for i in range(len(self.columns))]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in grid
+        ]
+        return "\n".join([*lines, self.note] if self.note else lines)
+
+    __repr__ = __str__
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:  # IPython's include and exclude
+        return {"text/plain": str(self), "text/markdown": self.to_markdown()}
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    return "| " + " | ".join(" ".join(cell.split()) for cell in cells) + " |"

@@ -1,0 +1,165 @@
+"""What the table magics show: agents, models, runs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from IPython.core.error import UsageError
+
+from tframex_nb.errors import nearest
+from tframex_nb.notebook.namespace import agents_in, get_agent
+from tframex_nb.notebook.tables import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from tframex_nb.agents import BaseAgent
+    from tframex_nb.models.endpoints import EndpointStatus
+    from tframex_nb.notebook.session import Session
+
+__all__ = ["agents_view", "models_view", "runs_view"]
+
+T = TypeVar("T")
+SHORT = 60  # characters of a text in a table's cell
+
+
+def agents_view(session: Session, words: list[str]) -> object:
+    """Answer ``%agents [show|history|reset NAME]``."""
+    match words:
+        case []:
+            return _agents(session)
+        case ["show", name]:
+            return _agent(get_agent(session.shell.user_ns, name))
+        case ["history", name]:
+            return _history(get_agent(session.shell.user_ns, name))
+        case ["reset", name]:
+            agent = get_agent(session.shell.user_ns, name)
+            agent.conversation.reset()
+            return Table.of(("agent", "turns"), [(agent.agent_id, 0)], "the conversation is empty")
+        case _:
+            raise UsageError(_usage("agents", words, ("show", "history", "reset"), "NAME"))
+
+
+def models_view(session: Session, words: list[str]) -> object:
+    """Answer ``%models [use NAME|connect NAME|URL]``."""
+    endpoints = session.runtime.endpoints
+    match words:
+        case []:
+            return _models(_in_own_loop(endpoints.survey()))
+        case ["use", name]:
+            endpoints.use(name)
+            return Table.of(("model",), [(endpoints.resolve().label,)], "used from now on")
+        case ["connect", name]:
+            return _connect(session, name)
+        case _:
+            raise UsageError(_usage("models", words, ("use", "connect"), "NAME"))
+
+
+def runs_view(words: list[str]) -> object:
+    """Answer ``%runs``."""
+    if words:
+        raise UsageError("%runs takes nothing: it lists the runs of this kernel")
+    from tframex_nb.runs import recent_runs
+
+    return recent_runs()
+
+
+def _connect(session: Session, name: str) -> Table:
+    import getpass
+
+    endpoints = session.runtime.endpoints
+    try:
+        key = getpass.getpass(f"API key for {name} (kept in memory): ")
+    except Exception as exc:  # a front end without stdin raises its own type
+        raise UsageError(
+            f"{name}: nobody can be asked for a key here; set it in the environment"
+        ) from exc
+    endpoints.connect(name, key)
+    return Table.of(("endpoint",), [(name,)], f"connected; next: %models use {name}:MODEL")
+
+
+def _agents(session: Session) -> Table:
+    rows = []
+    for variable, agent in agents_in(session.shell.user_ns).items():
+        turns = agent.conversation.turns
+        stale = sum(turn.stale for turn in turns)
+        shown = f"{len(turns)} ({stale} stale)" if stale else str(len(turns))
+        last = agent.last.status if agent.last else ""
+        tools = ", ".join(_tool_names(agent))
+        rows.append((variable, type(agent).__name__, _model_name(agent), tools, shown, last))
+    note = "" if rows else "none yet: %%agent NAME --define"
+    return Table.of(("name", "kind", "model", "tools", "turns", "last run"), rows, note)
+
+
+def _agent(agent: BaseAgent) -> Table:
+    rows = [
+        ("id", agent.agent_id),
+        ("kind", type(agent).__name__),
+        ("model", _model_name(agent)),
+        ("system", agent.system),
+        ("tools", ", ".join(_tool_names(agent))),
+        ("turns", len(agent.conversation.turns)),
+    ]
+    return Table.of(("field", "value"), rows)
+
+
+def _history(agent: BaseAgent) -> Table:
+    rows = []
+    for number, turn in enumerate(agent.conversation.turns, 1):
+        mark = "stale" if turn.stale else turn.status
+        rows += [(number, m.role, _short(m.text or _calls(m)), mark) for m in turn.messages]
+    return Table.of(("turn", "role", "text", "state"), rows)
+
+
+def _models(statuses: list[EndpointStatus]) -> Table:
+    rows = [(s.name, s.kind, s.url, ", ".join(s.models[:3]), s.state, s.next) for s in statuses]
+    return Table.of(("name", "kind", "url", "models", "state", "next"), rows)
+
+
+def _usage(magic: str, words: list[str], verbs: tuple[str, ...], rest: str) -> str:
+    if words[0] in verbs:
+        return f"%{magic} {words[0]} takes one {rest}"
+    return f"%{magic} {words[0]}: no such verb; {nearest(words[0], verbs)}"
+
+
+def _model_name(agent: BaseAgent) -> str:
+    model = agent.model
+    return model if isinstance(model, str) else getattr(model, "label", "") or ""
+
+
+def _tool_names(agent: BaseAgent) -> list[str]:
+    return [getattr(t, "name", None) or getattr(t, "__name__", "?") for t in _tools(agent)]
+
+
+def _tools(agent: BaseAgent) -> list[Any]:  # functions, agents, Tool
+    return list(getattr(agent, "tools", ()))
+
+
+def _calls(message: Any) -> str:  # a Message
+    return "; ".join(f"{c.name}({c.arguments})" for c in message.tool_calls)
+
+
+def _short(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= SHORT else flat[: SHORT - 1] + "…"
+
+
+def _in_own_loop(work: Coroutine[Any, Any, T]) -> T:
+    """Run short work on a thread's own loop: a line magic must not nest the kernel's."""
+    results: list[T] = []
+    failures: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            results.append(asyncio.run(work))
+        except BaseException as exc:  # noqa: BLE001  # carried to the caller's thread
+            failures.append(exc)
+
+    thread = threading.Thread(target=target, name="tframex-survey")
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+    return results[0]
