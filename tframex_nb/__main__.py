@@ -1,0 +1,9 @@
+"""``python -m tframex_nb`` is ``tframex-nb``."""
+
+import sys
+
+from tframex_nb.cli import main
+
+__all__: list[str] = []
+
+sys.exit(main())

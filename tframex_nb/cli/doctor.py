@@ -1,0 +1,176 @@
+"""Is this installation fit? Each check says what it found and what to do next."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import json
+import sys
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal
+
+from tframex_nb.errors import TFrameXError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tframex_nb.settings import Settings
+
+__all__ = ["Check", "examine", "report"]
+
+State = Literal["ok", "warn", "fail"]
+
+PATIENCE = 10.0  # seconds that an endpoint gets to say which models it has
+
+_LAB = "pip install 'tframex-nb[lab]'"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding; ``next`` is the next move, empty where there is none to make."""
+
+    name: str
+    state: State
+    found: str
+    next: str = ""
+
+
+def examine() -> list[Check]:
+    """Run every check; no check stops the others."""
+    checks = [_python(), *_packages(), _nesting(), _uv()]
+    settings, finding = _settings()
+    checks.append(finding)
+    if settings is not None:
+        checks.append(_guarded("endpoint", lambda: asyncio.run(_endpoint(settings))))
+    checks.append(_guarded("demo model", lambda: asyncio.run(_demo())))
+    return checks
+
+
+def report(checks: list[Check], *, as_json: bool = False) -> str:
+    """Return the findings as text, or as a JSON list."""
+    if as_json:
+        return json.dumps([asdict(check) for check in checks], indent=2)
+    width = max(len(check.name) for check in checks)
+    lines = []
+    for check in checks:
+        lines.append(f"{check.state:<4}  {check.name:<{width}}  {check.found}")
+        if check.next:
+            lines.append(f"{'':<{width + 8}}next: {check.next}")
+    return "\n".join(lines)
+
+
+def _python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Check("python", "ok", f"{version}, {sys.executable}")
+
+
+def _packages() -> list[Check]:
+    wanted: tuple[tuple[str, tuple[int, int], State, str], ...] = (
+        ("ipython", (8, 18), "fail", "pip install --upgrade ipython"),
+        ("ipykernel", (6, 29), "warn", _LAB),
+        ("jupyterlab", (4, 4), "warn", _LAB),
+    )
+    return [_package(*each) for each in wanted]
+
+
+def _package(name: str, least: tuple[int, int], without: State, line: str) -> Check:
+    lowest = ".".join(map(str, least))
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Check(name, without, "not installed here", line)
+    if _numbers(version) < least:
+        return Check(name, "fail", f"{version} is older than {lowest}", f"{line} --upgrade")
+    return Check(name, "ok", version)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return major and minor of a version; a word counts as zero."""
+    return tuple(int(part) if part.isdigit() else 0 for part in version.split(".")[:2])
+
+
+def _nesting() -> Check:
+    """Runs started by synchronous code (``run_sync``, ``%%time``) need a fork of nest-asyncio."""
+    for name in ("nest-asyncio2", "nest-asyncio"):
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        return Check("nest-asyncio", "ok", f"{name} {version}")
+    return Check("nest-asyncio", "warn", "not installed here", "pip install nest-asyncio2")
+
+
+def _uv() -> Check:
+    try:
+        import uv
+
+        path = uv.find_uv_bin()
+    except (ImportError, FileNotFoundError):
+        return Check("uv", "warn", "not found", "pip install uv")
+    return Check("uv", "ok", path)
+
+
+def _settings() -> tuple[Settings | None, Check]:
+    """Read the settings; name where each value comes from, and show no secret."""
+    from tframex_nb.settings import load_settings
+
+    try:
+        settings = load_settings()
+    except TFrameXError as error:
+        return None, _failed("settings", error)
+    given = [f"{name} ({source})" for name, source in sorted(settings.sources.items())]
+    return settings, Check("settings", "ok", ", ".join(given) or "none given: the defaults hold")
+
+
+async def _endpoint(settings: Settings) -> Check:
+    """Ask the configured endpoint which models it has."""
+    if not settings.api_url:
+        return Check(
+            "endpoint",
+            "ok",
+            "none configured: the demo model answers",
+            "for a real model set TFRAMEX_API_URL and TFRAMEX_MODEL; found here: tframex-nb models",
+        )
+    from tframex_nb.models.endpoints import Endpoints
+
+    endpoints = Endpoints()
+    try:
+        model = endpoints.resolve()
+        async with asyncio.timeout(PATIENCE):
+            names = await model.list_models()
+    finally:
+        await endpoints.aclose()
+    if model.model_name not in names:
+        known = ", ".join(names[:5]) or "none"
+        return Check(
+            "endpoint",
+            "warn",
+            f"{settings.api_url} answers, and does not list {model.model_name!r} (it has: {known})",
+            "set TFRAMEX_MODEL to one that it lists",
+        )
+    return Check("endpoint", "ok", f"{settings.api_url} answers and has {model.model_name}")
+
+
+async def _demo() -> Check:
+    """Ask the embedded demo model over real HTTP."""
+    from tframex_nb.models.endpoints import Endpoints
+
+    endpoints = Endpoints()
+    try:
+        text = await endpoints.resolve("demo:fast").run([{"role": "user", "content": "hello"}])
+    finally:
+        await endpoints.aclose()
+    return Check("demo model", "ok", f"answers ({len(text)} characters)")
+
+
+def _guarded(name: str, check: Callable[[], Check]) -> Check:
+    try:
+        return check()
+    except TFrameXError as error:
+        return _failed(name, error)
+    except TimeoutError:
+        return Check(name, "fail", f"no answer within {PATIENCE:.0f} s", "is the server still up?")
+
+
+def _failed(name: str, error: TFrameXError) -> Check:
+    return Check(name, "fail", " ".join(error.message.split()), " ".join(error.hint.split()))
