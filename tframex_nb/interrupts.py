@@ -177,7 +177,7 @@ def _inside_tool(frame: FrameType | None) -> bool:
 
 async def _heartbeat() -> None:
     while True:
-        await asyncio.sleep(HEARTBEAT)
+        await asyncio.sleep(HEARTBEAT)  # noqa: ASYNC110  # waking the loop is all it is for
 
 
 async def _outcome(coro: Coroutine[Any, Any, T]) -> T | RunStopped:

@@ -19,9 +19,19 @@ if TYPE_CHECKING:
 __all__ = ["complete"]
 
 OPTIONS = (
-    "--api-url --context --define --fresh --max-steps --memory --model --no-interpolate --out "
-    "--param --system --tools"
-).split()
+    "--api-url",
+    "--context",
+    "--define",
+    "--fresh",
+    "--max-steps",
+    "--memory",
+    "--model",
+    "--no-interpolate",
+    "--out",
+    "--param",
+    "--system",
+    "--tools",
+)
 VERBS = {
     "agents": ("show", "history", "reset"),
     "models": ("use", "connect"),

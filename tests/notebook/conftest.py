@@ -1,0 +1,92 @@
+"""Real kernels and a real streaming server for the notebook's tests."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+SERVER = HERE.parent / "servers" / "clock_server.py"
+
+
+def _load(path: Path):
+    """Import a module of the test bench by its file: tests are no package."""
+    name = f"bench_{path.stem}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+class Clock:
+    """The clock server's process; ``url`` is its OpenAI-compatible base."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, str(SERVER)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.port = int(self.process.stdout.readline())
+        self.url = f"http://127.0.0.1:{self.port}/v1"
+
+    def runs(self) -> list[dict]:
+        return self._get("stats")
+
+    def reset(self) -> None:
+        self._get("reset")
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+        self.process.stdout.close()
+
+    def _get(self, path: str):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=5) as reply:
+            return json.load(reply)
+
+
+@pytest.fixture(scope="session")
+def clock_server() -> Iterator[Clock]:
+    clock = Clock()
+    yield clock
+    clock.close()
+
+
+@pytest.fixture
+def clock(clock_server: Clock) -> Clock:
+    """The clock server, its record empty."""
+    clock_server.reset()
+    return clock_server
+
+
+@pytest.fixture(scope="session")
+def new_kernel(tmp_path_factory) -> Callable:
+    """Start a kernel in an empty folder: ``new_kernel(TFRAMEX_MODEL="demo")``."""
+    kernels = _load(HERE / "kernels.py")
+
+    def start(**env: str):
+        return kernels.Kernel(env=env, cwd=str(tmp_path_factory.mktemp("kernel")))
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def shared_kernel(new_kernel, clock_server) -> Iterator:
+    kernel = new_kernel(TFRAMEX_API_URL=clock_server.url, TFRAMEX_MODEL="text-40")
+    assert kernel.run("%load_ext tframex_nb").status == "ok"
+    yield kernel
+    kernel.close()
+
+
+@pytest.fixture
+def kernel(shared_kernel):
+    """A kernel with the extension loaded, its model on the clock server."""
+    shared_kernel.run("%reset -f\nimport asyncio, time")
+    return shared_kernel
