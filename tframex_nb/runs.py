@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 import uuid
@@ -14,6 +15,7 @@ from tframex_nb.messages import (
     Message,
     MessageFinished,
     ReasoningDelta,
+    Retrying,
     RunFailed,
     RunFinished,
     RunInterrupted,
@@ -26,13 +28,20 @@ from tframex_nb.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     import pandas as pd
 
-__all__ = ["Run", "RunLog", "Status", "collect", "observe"]
+__all__ = ["Part", "PartKind", "Run", "RunLog", "Status", "collect", "observe", "recent_runs"]
 
 Status = Literal["running", "finished", "failed", "interrupted"]
+PartKind = Literal["text", "reasoning", "tool", "retry", "agent"]
+
+_ENDS: Mapping[str, Status] = {
+    RunFinished.type: "finished",
+    RunFailed.type: "failed",
+    RunInterrupted.type: "interrupted",
+}
 
 
 def _new_id() -> str:
@@ -40,9 +49,39 @@ def _new_id() -> str:
 
 
 @dataclass(slots=True)
+class Part:
+    """A stretch of a run that people read as one thing; its text grows while it lasts.
+
+    ``text`` and ``reasoning`` hold what the model wrote, ``tool`` a call with its ``result``,
+    ``retry`` the event, ``agent`` the name of an agent that began inside this run.
+    ``view`` is a place for whoever shows the part: the size shown, and what was shown.
+    """
+
+    kind: PartKind
+    event: Event | None = None
+    result: ToolResult | None = None
+    size: int = 0
+    view: tuple[int, str] = (-1, "")
+    _pieces: list[str] = field(default_factory=list, repr=False)
+
+    def add(self, text: str) -> None:
+        """Append a piece of text."""
+        self._pieces.append(text)
+        self.size += len(text)
+
+    @property
+    def text(self) -> str:
+        """The text so far; pieces are joined once and stay joined."""
+        if len(self._pieces) > 1:
+            self._pieces[:] = ["".join(self._pieces)]
+        return self._pieces[0] if self._pieces else ""
+
+
+@dataclass(slots=True)
 class Run:
     """One answer of one agent: its events while it lasts, its result afterwards.
 
+    ``parts`` are the same events as people read them: a few, where events are many.
     ``text`` is the last answer (partial when the run was stopped or failed), ``events`` all
     events in order, ``messages`` what the conversation gained. Times are in seconds.
     """
@@ -61,67 +100,61 @@ class Run:
     started_at: float = field(default_factory=time.time, repr=False)
     first_token_seconds: float | None = None
     seconds: float = 0.0
+    parts: list[Part] = field(default_factory=list, repr=False)
     _clock: float = field(default_factory=time.perf_counter, repr=False)
     _finished: list[Message] = field(default_factory=list, repr=False)
-    _text: list[str] = field(default_factory=list, repr=False)
-    _reasoning: list[str] = field(default_factory=list, repr=False)
     _answer: str = field(default="", repr=False)
+    _open: dict[str, Part] = field(default_factory=dict, repr=False)
+    _calls: list[ToolCall] = field(default_factory=list, repr=False)
+    _depth: int = field(default=0, repr=False)
+    _began: bool = field(default=False, repr=False)
 
     def record(self, event: Event) -> None:
-        """Take one event in; the terminal events end the run."""
+        """Take one event in; the terminal events end the run.
+
+        A run may hold the events of agents that work inside it, each between its own
+        ``RunStarted`` and terminal event; only the outermost terminal event ends the run.
+        """
         self.events.append(event)
-        match event:
-            case TextDelta(text=text):
-                self._first_token()
-                self._text.append(text)
-            case ReasoningDelta(text=text):
-                self._first_token()
-                self._reasoning.append(text)
-            case Usage():
-                self.usage = self.usage + event
-            case ToolCallStarted():
-                self._first_token()
-            case ToolResult(id=call_id, name=name, content=content):
-                self._finished.append(Message("tool", content, tool_call_id=call_id, name=name))
-            case MessageFinished():
-                self._end_step(event)
-            case RunStarted():
-                self.agent = event.agent or self.agent
-                self.model = event.model or self.model
-                self.framework = event.framework
-            case RunFinished(finish_reason=reason):
-                self.finish_reason = reason
-                self._end("finished")
-            case RunFailed():
-                self._end("failed")
-            case RunInterrupted():
-                self._end("interrupted")
-            case _:
-                pass
+        if isinstance(event, TextDelta):
+            self._grow("text", event.text)
+        elif isinstance(event, ReasoningDelta):
+            self._grow("reasoning", event.text)
+        else:
+            self._turn(event)
+
+    def finish(self, event: RunFinished | RunFailed | RunInterrupted) -> None:
+        """Take in a terminal event that ends this run and every run inside it."""
+        self._depth = 0
+        self.record(event)
 
     @property
     def text(self) -> str:
         """The text of the last answer, exactly as the model gave it."""
-        return "".join(self._text) or self._answer
+        return self._partial or self._answer
+
+    @property
+    def length(self) -> int:
+        """Characters that the model wrote so far, reasoning included; costs no join."""
+        return sum(part.size for part in self.parts)
 
     @property
     def reasoning(self) -> str:
         """All reasoning of the run, kept apart from the text."""
-        return "".join(self._reasoning)
+        return "\n\n".join(part.text for part in self.parts if part.kind == "reasoning")
 
     @property
     def messages(self) -> tuple[Message, ...]:
         """What the run added to the conversation: the prompt, answers, tool results."""
         prompt = (Message("user", self.prompt),) if self.prompt else ()
-        partial = "".join(self._text)
+        partial = self._partial
         tail = (Message("assistant", partial),) if partial else ()
         return (*prompt, *self._finished, *tail)
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """Every tool call of the run, in order."""
-        started = (e for e in self.events if isinstance(e, ToolCallStarted))
-        return tuple(ToolCall(e.id, e.name, e.arguments) for e in started)
+        return tuple(self._calls)
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -176,45 +209,131 @@ class Run:
 
         return {"text/plain": to_text(self), "text/markdown": to_markdown(self)}
 
+    @property
+    def _partial(self) -> str:
+        """The text of the model call that still lasts."""
+        part = self._open.get("text")
+        return part.text if part else ""
+
     def _first_token(self) -> None:
         if self.first_token_seconds is None:
             self.first_token_seconds = time.perf_counter() - self._clock
 
+    def _turn(self, event: Event) -> None:
+        """Take in what is no delta: few events, so the order of the cases costs nothing."""
+        match event:
+            case Usage():
+                self.usage = self.usage + event
+            case ToolCallStarted():
+                self._begin_tool(event)
+            case ToolResult():
+                self._end_tool(event)
+            case MessageFinished():
+                self._end_step(event)
+            case Retrying():
+                self.parts.append(Part("retry", event))
+            case RunStarted():
+                self._start(event)
+            case RunFinished() | RunFailed() | RunInterrupted():
+                self._end(event)
+            case _:
+                pass
+
+    def _grow(self, kind: Literal["text", "reasoning"], text: str) -> None:
+        part = self._open.get(kind)
+        if part is None:
+            self._first_token()
+            part = self._open[kind] = Part(kind)
+            self.parts.append(part)
+        part.add(text)
+
+    def _begin_tool(self, event: ToolCallStarted) -> None:
+        self._first_token()
+        self._calls.append(ToolCall(event.id, event.name, event.arguments))
+        self.parts.append(Part("tool", event))
+
+    def _end_tool(self, event: ToolResult) -> None:
+        message = Message("tool", event.content, tool_call_id=event.id, name=event.name)
+        self._finished.append(message)
+        for part in reversed(self.parts):
+            call = part.event
+            if isinstance(call, ToolCallStarted) and call.id == event.id and part.result is None:
+                part.result = event
+                return
+        self.parts.append(Part("tool", result=event))
+
     def _end_step(self, event: MessageFinished) -> None:
-        self._finished.append(event.message)
-        self._answer = event.message.text or self._answer
-        self._text.clear()
+        message = event.message
+        # An endpoint that does not stream gives its text only here.
+        if message.reasoning and "reasoning" not in self._open:
+            self._grow("reasoning", message.reasoning)
+        if message.text and "text" not in self._open:
+            self._grow("text", message.text)
+        self._finished.append(message)
+        self._answer = message.text or self._answer
+        self._open.clear()
         self.finish_reason = event.finish_reason
 
-    def _end(self, status: Status) -> None:
-        self.status = status
+    def _start(self, event: RunStarted) -> None:
+        if self._began:
+            self._depth += 1
+            self.parts.append(Part("agent", event))
+            return
+        self._began = True
+        self.agent = event.agent or self.agent
+        self.model = event.model or self.model
+        self.framework = event.framework
+
+    def _end(self, event: RunFinished | RunFailed | RunInterrupted) -> None:
+        if self._depth:
+            self._depth -= 1
+            return
+        if isinstance(event, RunFinished):
+            self.finish_reason = event.finish_reason
+        self.status = _ENDS[event.type]
         self.seconds = time.perf_counter() - self._clock
 
 
 class RunLog:
-    """The last runs of this process as plain rows, bounded."""
+    """The last runs as plain rows, bounded: a row holds no events and no text."""
 
     def __init__(self, limit: int = 200) -> None:
-        self._runs: deque[Run] = deque(maxlen=limit)
+        self._rows: deque[dict[str, Any]] = deque(maxlen=limit)  # rows of Run.summary
 
     def add(self, run: Run) -> None:
-        """Take a run in; the oldest falls out beyond the limit."""
-        self._runs.append(run)
+        """Take the summary of a run in; the oldest falls out beyond the limit."""
+        self._rows.append(run.summary())
 
-    def __iter__(self) -> Iterator[Run]:
-        return iter(tuple(self._runs))
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(tuple(self._rows))
 
     def __len__(self) -> int:
-        return len(self._runs)
+        return len(self._rows)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return one row per run; needs pandas."""
         import pandas as pd
 
-        return pd.DataFrame([run.summary() for run in self._runs])
+        return pd.DataFrame(list(self._rows))
 
     def __repr__(self) -> str:
-        return "\n".join(json.dumps(run.summary(), ensure_ascii=False) for run in self._runs)
+        if not self._rows:
+            return "no runs yet"
+        return "\n".join(json.dumps(row, ensure_ascii=False) for row in self._rows)
+
+    def _repr_markdown_(self) -> str:
+        from tframex_nb.transcript import runs_table
+
+        return runs_table(tuple(self._rows))
+
+
+@functools.cache
+def recent_runs() -> RunLog:
+    """Return the log of this process; every run that ends under ``observe`` is in it.
+
+    A process has one history of runs, as a shell has one, hence the cached owner.
+    """
+    return RunLog()
 
 
 async def observe(events: AsyncIterator[Event], run: Run) -> AsyncIterator[Event]:
@@ -229,18 +348,20 @@ async def observe(events: AsyncIterator[Event], run: Run) -> AsyncIterator[Event
             yield event
     except Exception as exc:
         run.error = exc
-        failed = RunFailed(type(exc).__name__, getattr(exc, "message", str(exc)), getattr(exc, "hint", ""))
-        run.record(failed)
+        message, hint = getattr(exc, "message", str(exc)), getattr(exc, "hint", "")
+        failed = RunFailed(type(exc).__name__, message, hint)
+        run.finish(failed)
         yield failed
         raise
     except BaseException:
         if run.status == "running":
-            run.record(RunInterrupted())
+            run.finish(RunInterrupted())
         raise
     finally:
         aclose = getattr(events, "aclose", None)
         if aclose is not None:
             await aclose()
+        recent_runs().add(run)
 
 
 async def collect(events: AsyncIterator[Event]) -> Run:
