@@ -18,6 +18,7 @@
     │   ├── Truncated               the stream ended before its end
     │   └── PoolExhausted           more streams than the pool may open
     └── AgentError
+        ├── InvalidInput            a value that cannot work (also a ValueError)
         ├── UnknownAgent
         ├── PromptError             an expression in a prompt failed
         ├── ToolError               a tool cannot be used at all
@@ -40,6 +41,7 @@ __all__ = [
     "BadResponse",
     "ConnectionFailed",
     "ContextOverflow",
+    "InvalidInput",
     "ModelError",
     "ModelNotFound",
     "ModelTimeout",
@@ -87,8 +89,12 @@ class ModelError(TFrameXError):
     """A model endpoint did not give a whole answer.
 
     ``url`` is the endpoint without credentials, ``status`` the HTTP status or None,
-    ``received`` the answer's text up to the fault.
+    ``received`` the answer's text up to the fault. ``transient`` says that the same request may
+    succeed when it is sent again, ``retry_after`` (seconds) when the endpoint wants it.
     """
+
+    transient: bool = False
+    retry_after: float | None = None
 
     def __init__(
         self,
@@ -111,8 +117,6 @@ class AuthError(ModelError):
 
 class RateLimited(ModelError):
     """The endpoint asks to come back later; ``retry_after`` is in seconds, or None."""
-
-    retry_after: float | None = None
 
 
 class QuotaExceeded(RateLimited):
@@ -159,6 +163,10 @@ class PoolExhausted(ModelError):
 
 class AgentError(TFrameXError):
     """An agent or a system of agents could not do its work."""
+
+
+class InvalidInput(AgentError, ValueError):
+    """An agent, tool or system was given a value that cannot work."""
 
 
 class UnknownAgent(AgentError):

@@ -1,0 +1,484 @@
+"""The one HTTP client: pools that never queue, bounded waits, credentials that stay at home.
+
+A client belongs to one origin (scheme, host, port) and to one event loop. Its headers, the API
+key among them, go to that origin only: redirects are followed by hand, inside the origin, with
+the POST kept (RFC 9110, 15.4.8 and 15.4.9). httpx lives behind this module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit, urlunsplit
+
+from tframex_nb.errors import PoolExhausted, SettingsError
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+    from types import TracebackType
+
+    import httpx
+
+__all__ = [
+    "CrossOriginRedirect",
+    "Pool",
+    "QuickAnswer",
+    "RedirectLoop",
+    "Timeouts",
+    "TransportOptions",
+    "WaitExpired",
+    "Waits",
+    "bytes_of",
+    "check_url",
+    "open_client",
+    "origin_of",
+    "public_url",
+    "quick_get",
+    "read_bounded",
+]
+
+MAX_REDIRECTS = 5
+KEEP_ALIVE = 30.0  # seconds that an idle connection is kept
+PROBE_BODY = 1 << 20  # bytes that a probe reads at most
+_FOREVER = float("inf")
+_SECRET_PARAMETERS = ("key", "token", "secret", "password", "sig", "auth")
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Bounds on every wait, in seconds; None means no bound.
+
+    ``connect`` is the TCP and TLS handshake, ``first_byte`` the time from the request to the
+    first event (keep-alive comments do not end it), ``between_chunks`` the silence between two
+    reads (comments do break it), ``run`` one whole model call with its retries.
+    """
+
+    connect: float | None = 10.0
+    first_byte: float | None = 120.0
+    between_chunks: float | None = 60.0
+    run: float | None = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class TransportOptions:
+    """How connections are made.
+
+    ``max_connections`` bounds the streams open at a time; ``proxy`` is a URL (socks needs
+    httpx[socks]); ``ca_bundle`` a PEM file or directory trusted besides the public CAs;
+    ``verify=False`` switches TLS checks off; ``trust_env`` honours ``HTTPS_PROXY``, ``NO_PROXY``
+    and ``SSL_CERT_FILE``, but a loopback address never goes through a proxy of the environment.
+    """
+
+    max_connections: int = 100
+    proxy: str | None = field(default=None, repr=False)  # may hold a password
+    ca_bundle: str | None = None
+    verify: bool = True
+    trust_env: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class QuickAnswer:
+    """What a probe saw: the HTTP status and at most 1 MiB of body."""
+
+    status: int
+    body: bytes = field(repr=False)
+
+
+class WaitExpired(Exception):
+    """A wait reached its bound; ``phase`` names the wait, ``seconds`` the bound."""
+
+    def __init__(self, phase: str, seconds: float) -> None:
+        super().__init__(f"{phase}: {seconds:g} s")
+        self.phase = phase
+        self.seconds = seconds
+
+
+class CrossOriginRedirect(Exception):
+    """A redirect points to another origin; it was not followed."""
+
+    def __init__(self, status: int, location: str) -> None:
+        super().__init__(f"{status} to {location}")
+        self.status = status
+        self.location = location
+
+
+class RedirectLoop(Exception):
+    """More redirects than any sane server sends."""
+
+
+def check_url(url: str) -> str:
+    """Return ``url`` without spaces around it; raise ``SettingsError`` unless it is http(s)."""
+    text = url.strip()
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid or any(ord(c) <= 32 or ord(c) == 127 for c in text):
+        shown = public_url(text)
+        raise SettingsError(
+            f"{shown!r} is not an HTTP URL",
+            hint="write it with scheme and host, as in http://localhost:8000/v1",
+        )
+    return text
+
+
+def origin_of(url: str) -> tuple[str, str, int | None]:
+    """Return scheme, host and port, the default port made explicit."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, (parts.hostname or "").lower(), port
+
+
+def public_url(url: str) -> str:
+    """Return the URL without user, password, secret parameters and fragment."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(not a URL)"
+    netloc = parts.netloc.rpartition("@")[2]
+    query = "&".join(_public_parameter(pair) for pair in parts.query.split("&") if pair)
+    return urlunsplit((parts.scheme, netloc, parts.path, query, ""))
+
+
+def open_client(
+    url: str,
+    *,
+    options: TransportOptions,
+    timeouts: Timeouts,
+    headers: Mapping[str, str] | None = None,
+) -> httpx.AsyncClient:
+    """Return a client for the origin of ``url``; it opens nothing yet.
+
+    It follows no redirect, and reads without a bound of its own: ``Waits`` holds the bounds.
+    Raises ``SettingsError`` for a CA bundle or a proxy that cannot be used.
+    """
+    import httpx
+
+    scheme, host, _ = origin_of(url)
+    limits = httpx.Limits(
+        max_connections=None,  # Pool counts: httpx would queue in silence
+        max_keepalive_connections=options.max_connections,
+        keepalive_expiry=KEEP_ALIVE,
+    )
+    timeout = httpx.Timeout(None, connect=timeouts.connect, write=timeouts.first_byte)
+    try:
+        return httpx.AsyncClient(
+            headers={"accept-encoding": "identity", **(headers or {})},
+            timeout=timeout,
+            limits=limits,
+            proxy=options.proxy,
+            verify=_tls(scheme, options),
+            trust_env=options.trust_env and not _is_loopback(host),
+            follow_redirects=False,
+        )
+    except (ValueError, ImportError, httpx.InvalidURL) as exc:
+        hint = "use http://host:port, or pip install 'httpx[socks]' for a socks5:// proxy"
+        raise SettingsError("the proxy cannot be used", hint=hint) from exc.with_traceback(None)
+
+
+async def quick_get(url: str, timeout: float, *, trust_env: bool = False) -> QuickAnswer:
+    """Fetch ``url`` once, with no key, no redirect and at most ``timeout`` seconds in all.
+
+    Raises ``OSError`` where nothing answers and ``TimeoutError`` where it takes too long.
+    """
+    import httpx
+
+    options = TransportOptions(trust_env=trust_env)
+    bounds = Timeouts(connect=timeout, first_byte=timeout)
+    try:
+        async with (
+            asyncio.timeout(timeout),
+            open_client(url, options=options, timeouts=bounds) as client,
+            client.stream("GET", url) as response,
+        ):
+            body = await read_bounded(response.aiter_bytes(), PROBE_BODY)
+            return QuickAnswer(response.status_code, body)
+    except httpx.TimeoutException:
+        raise TimeoutError(f"{public_url(url)} did not answer in {timeout:g} s") from None
+    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        raise ConnectionError(f"{public_url(url)}: {exc}") from None
+
+
+async def read_bounded(chunks: AsyncIterator[bytes], limit: int) -> bytes:
+    """Return the first ``limit`` bytes of a body."""
+    body = bytearray()
+    async for chunk in chunks:
+        body += chunk
+        if len(body) >= limit:
+            break
+    return bytes(body[:limit])
+
+
+def bytes_of(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """Yield the body as it arrives, decoded where the server compressed it.
+
+    Most servers do not, and then httpx's decoding layers are skipped: they cost a fifth of the
+    time of a streamed chunk.
+    """
+    if response.headers.get("content-encoding", "identity").lower() in {"", "identity"}:
+        return cast(
+            "AsyncGenerator[bytes, None]", aiter(cast("httpx.AsyncByteStream", response.stream))
+        )
+    return cast("AsyncGenerator[bytes, None]", response.aiter_bytes())
+
+
+class Pool:
+    """The connections to one origin, made for the running loop, counted, never queued for."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        options: TransportOptions,
+        timeouts: Timeouts,
+        headers: Callable[[], Mapping[str, str]],
+    ) -> None:
+        self._url = url
+        self._options = options
+        self._timeouts = timeouts
+        self._headers = headers
+        self._client: httpx.AsyncClient | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._keeper: AsyncGenerator[None, None] | None = None
+        self._open = 0
+
+    @property
+    def open_streams(self) -> int:
+        """How many responses are being read now."""
+        return self._open
+
+    @contextlib.asynccontextmanager
+    async def request(
+        self, method: str, url: str, *, content: bytes | None = None
+    ) -> AsyncIterator[httpx.Response]:
+        """Send a request to the pool's origin; the connection is closed when the block is left.
+
+        A response that was read to its end gives its connection back for the next one. Raises
+        ``PoolExhausted``, ``CrossOriginRedirect``, ``RedirectLoop`` and httpx's own errors.
+        """
+        if self._open >= self._options.max_connections:
+            raise self._exhausted()
+        self._open += 1
+        try:
+            response = await self._send(method, url, content)
+            try:
+                yield response
+            finally:
+                await response.aclose()
+        finally:
+            self._open -= 1
+
+    async def aclose(self) -> None:
+        """Close every connection; the next request opens new ones."""
+        keeper, self._keeper, self._client = self._keeper, None, None
+        if keeper is not None and self._loop is asyncio.get_running_loop():
+            await keeper.aclose()
+
+    async def _send(self, method: str, url: str, content: bytes | None) -> httpx.Response:
+        client = await self._ready()
+        for _ in range(MAX_REDIRECTS):
+            request = client.build_request(method, url, content=content)
+            response = await client.send(request, stream=True)
+            if response.status_code not in {301, 302, 303, 307, 308}:
+                return response
+            await response.aclose()
+            url = self._redirected(response, method)
+        raise RedirectLoop(f"more than {MAX_REDIRECTS} redirects")
+
+    def _redirected(self, response: httpx.Response, method: str) -> str:
+        location = response.headers.get("location", "")
+        try:
+            target = str(response.request.url.join(location))
+        except Exception:  # noqa: BLE001 - httpx and idna raise many kinds for a hostile header
+            raise CrossOriginRedirect(response.status_code, "(not a URL)") from None
+        keeps_method = response.status_code in {307, 308} or method == "GET"
+        if not location or not keeps_method or origin_of(target) != origin_of(self._url):
+            raise CrossOriginRedirect(response.status_code, public_url(target))
+        return target
+
+    async def _ready(self) -> httpx.AsyncClient:
+        loop = asyncio.get_running_loop()
+        if self._client is None or self._loop is not loop:
+            self._client = open_client(
+                self._url,
+                options=self._options,
+                timeouts=self._timeouts,
+                headers=self._headers(),
+            )
+            self._loop = loop
+            self._keeper = _keep(self._client)
+            await anext(self._keeper)
+        return self._client
+
+    def _exhausted(self) -> PoolExhausted:
+        limit = self._options.max_connections
+        return PoolExhausted(
+            f"all {limit} connections to {public_url(self._url)} are in use",
+            hint=f"wait for a stream to end, or raise max_connections above {limit} "
+            f"(TFRAMEX_MAX_CONNECTIONS={limit * 2})",
+            url=public_url(self._url),
+        )
+
+
+class Waits:
+    """Bound every wait of one model call; one lazily moved timer serves them all.
+
+    Used as ``with waits: await …`` around each wait, and never around a ``yield``: a consumer
+    that takes its time is not a stalled server. Raises ``WaitExpired``.
+    """
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._timeouts = timeouts
+        self._loop = asyncio.get_running_loop()
+        self._ends = _after(self._loop.time(), timeouts.run)
+        self._fixed = _FOREVER  # when the phase ends, where it spans several waits
+        self._each = _FOREVER  # seconds for one wait
+        self._phase = ""
+        self._due = _FOREVER
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        self._expired = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = _FOREVER
+
+    @property
+    def left(self) -> float:
+        """Seconds until the whole run must be over."""
+        return self._ends - self._loop.time()
+
+    def expect_first_byte(self) -> None:
+        """Start the phase that ends with the first event of the answer."""
+        self._phase = "first byte"
+        self._fixed = _after(self._loop.time(), self._timeouts.first_byte)
+        self._each = _FOREVER
+
+    def expect_chunks(self, at_most: float = _FOREVER) -> None:
+        """Start the phase in which each read has its own bound, at most ``at_most`` seconds."""
+        bound = self._timeouts.between_chunks
+        self._phase = "between chunks"
+        self._fixed = _FOREVER
+        self._each = min(_FOREVER if bound is None else bound, at_most)
+
+    def close(self) -> None:
+        """Take the timer back."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def __enter__(self) -> None:
+        due = self._loop.time() + self._each
+        if due > self._fixed:
+            due = self._fixed
+        if due > self._ends:
+            due = self._ends
+        self._due = due
+        task = self._task = asyncio.current_task()
+        assert task is not None
+        self._cancelling = task.cancelling()
+        if due < self._timer_at:
+            self._arm(due)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        task, self._task = self._task, None
+        if not self._expired:
+            return
+        self._expired = False
+        assert task is not None
+        if task.uncancel() <= self._cancelling and kind is not None:
+            if issubclass(kind, asyncio.CancelledError):
+                raise self._expiry() from None
+
+    def _arm(self, due: float) -> None:
+        self.close()
+        self._timer_at = due
+        self._timer = self._loop.call_at(due, self._fire)
+
+    def _fire(self) -> None:
+        self._timer, self._timer_at = None, _FOREVER
+        if self._task is None:
+            return  # the next wait arms the timer again
+        if self._loop.time() < self._due:
+            self._arm(self._due)
+            return
+        self._expired = True
+        self._task.cancel()
+
+    def _expiry(self) -> WaitExpired:
+        if self._due >= self._ends:
+            return WaitExpired("whole run", self._timeouts.run or 0.0)
+        if self._phase == "first byte":
+            return WaitExpired(self._phase, self._timeouts.first_byte or 0.0)
+        return WaitExpired(self._phase, self._each)
+
+
+async def _keep(client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
+    """Close ``client`` on its own loop when its owner goes away or the loop shuts down.
+
+    A suspended async generator is the one thing that a loop closes by itself, both when it is
+    collected and in ``shutdown_asyncgens``, so that ``asyncio.run`` leaves no socket behind.
+    """
+    try:
+        yield
+    finally:
+        await client.aclose()
+
+
+def _after(now: float, seconds: float | None) -> float:
+    return _FOREVER if seconds is None else now + seconds
+
+
+def _tls(scheme: str, options: TransportOptions) -> ssl.SSLContext | bool:
+    """Return what httpx verifies with; plain HTTP loads no CAs, which takes 20 ms and more."""
+    proxied = (options.proxy or "").startswith("https") or options.trust_env
+    if not options.verify or (scheme == "http" and not proxied):
+        return False
+    if options.ca_bundle is None:
+        return True
+    return _trusting(options.ca_bundle)
+
+
+def _trusting(ca_bundle: str) -> ssl.SSLContext:
+    import ssl
+
+    import httpx
+
+    context = httpx.create_ssl_context()
+    path = Path(ca_bundle).expanduser()
+    try:
+        if path.is_dir():
+            context.load_verify_locations(capath=path)
+        else:
+            context.load_verify_locations(cafile=path)
+    except (OSError, ssl.SSLError) as exc:
+        hint = "ca_bundle (TFRAMEX_CA_BUNDLE) is a PEM file, or a directory made by c_rehash"
+        raise SettingsError(
+            f"the CA bundle {ca_bundle!r} cannot be read: {exc}", hint=hint
+        ) from exc
+    return context
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _public_parameter(pair: str) -> str:
+    name, equals, _ = pair.partition("=")
+    if equals and any(word in name.lower() for word in _SECRET_PARAMETERS):
+        return f"{name}=…"
+    return pair
