@@ -1,0 +1,169 @@
+"""The base of every agent: a run is streamed, recorded, and remembered as a turn."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from tframex_nb import interrupts
+from tframex_nb.agents.conversation import Conversation
+from tframex_nb.agents.running import closing, label_of, run_events
+from tframex_nb.messages import Message
+from tframex_nb.runs import Run, observe
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from tframex_nb.agents.conversation import Draft
+    from tframex_nb.agents.tools import Tool
+    from tframex_nb.messages import Event
+    from tframex_nb.models.base import ChatModel
+
+__all__ = ["BaseAgent"]
+
+MAX_DESCRIPTION = 1024  # characters; OpenAI refuses longer descriptions of tools
+
+
+class BaseAgent(ABC):
+    """An agent: it answers prompts with a model. Subclasses write ``steps``.
+
+    ``model`` is a model, a name that ``%models`` lists, or None for what the settings say.
+    ``description`` tells other agents what to ask it, where it is one of their tools.
+    ``memory`` bounds how many earlier messages are sent: None for all, 0 for none.
+    ``last`` is the latest run, also while it goes on and when it failed.
+    """
+
+    def __init__(
+        self,
+        agent_id: str,
+        model: ChatModel | str | None = None,
+        *,
+        system: str = "",
+        description: str = "",
+        memory: int | None = None,
+    ) -> None:
+        self.agent_id = agent_id
+        self.model = model
+        self.system = system
+        self.description = description
+        self.last: Run | None = None
+        self.conversation = Conversation(memory)
+
+    @property
+    def name(self) -> str:
+        """What people call the agent."""
+        return self.agent_id
+
+    @abstractmethod
+    def steps(
+        self,
+        messages: list[Message],
+        *,
+        model: ChatModel,
+        **params: Any,  # sampling parameters go to the endpoint unchanged
+    ) -> AsyncIterator[Event]:
+        """Yield the events of one answer; write it as an async generator.
+
+        ``messages`` are the system message, the earlier turns and the prompt. An exception
+        fails the run.
+        """
+
+    def stream(
+        self,
+        prompt: str,
+        *,
+        turn: str | None = None,
+        model: ChatModel | str | None = None,
+        system: str | None = None,
+        remember: bool = True,
+        fresh: bool = False,
+        **params: Any,  # sampling parameters go to the endpoint unchanged
+    ) -> AsyncIterator[Event]:
+        """Yield the events of a run: ``RunStarted`` first, one terminal event last.
+
+        ``turn`` is the key of the turn: a run with the same key sees the turns before it and
+        replaces it. ``model`` and ``system`` hold for this run only. ``fresh`` sees no earlier
+        turn and, when remembered, starts the conversation anew. ``remember=False`` leaves the
+        conversation as it is. An error is yielded as ``RunFailed`` and then raised.
+        """
+        run = Run(agent=self.name, model=label_of(model or self.model), prompt=prompt)
+        self.last = run
+
+        def answer(draft: Draft) -> AsyncIterator[Event]:
+            said = self.system if system is None else system
+            head = (Message("system", said),) if said else ()
+            messages = [*head, *draft.history, Message("user", prompt)]
+            return run_events(
+                run,
+                model or self.model,
+                lambda found: self.steps(messages, model=found, **params),
+            )
+
+        return self._remembered(run, answer, turn=turn, remember=remember, fresh=fresh)
+
+    async def run(self, prompt: str, **params: Any) -> str:  # what ``stream`` takes
+        """Return the text of the answer; takes what ``stream`` takes, raises its errors."""
+        return await interrupts.guarded(self._answer(prompt, **params))
+
+    def run_sync(self, prompt: str, **params: Any) -> str:  # what ``stream`` takes
+        """Return the text of the answer from synchronous code."""
+        return interrupts.run_sync(self._answer(prompt, **params))
+
+    def as_tool(self, *, name: str = "", description: str = "") -> Tool:
+        """Return the agent as a tool with one argument, for another agent.
+
+        A run as a tool neither sees nor changes the conversation.
+        """
+        from tframex_nb.agents.nesting import agent_tool
+
+        told = description or self.description or f"Ask the agent {self.name!r}. {self.system}"
+        return agent_tool(
+            self.name,
+            self._answer,
+            name=name or self.name,
+            description=told.strip()[:MAX_DESCRIPTION],
+            own_model=self.model is not None,
+        )
+
+    def __repr__(self) -> str:
+        turns = len(self.conversation)
+        parts = [*self._parts(), f"{turns} turn{'' if turns == 1 else 's'}"]
+        model = label_of(self.model) or "the default model"
+        return f"<{type(self).__name__} {self.name!r} on {model}: {', '.join(parts)}>"
+
+    async def _remembered(
+        self,
+        run: Run,
+        answer: Callable[[Draft], AsyncIterator[Event]],
+        *,
+        turn: str | None,
+        remember: bool,
+        fresh: bool,
+    ) -> AsyncIterator[Event]:
+        """Record the run, and keep its turn just before the terminal event, or at a stop."""
+        draft = self.conversation.begin(turn, fresh=fresh, keep=remember)
+        pending = remember
+        try:
+            async with closing(observe(answer(draft), run)) as events:
+                async for event in events:
+                    if pending and run.status != "running":
+                        pending = False
+                        self.conversation.commit(draft, run)
+                    yield event
+        finally:
+            if pending:
+                self.conversation.commit(draft, run)
+
+    async def _answer(self, prompt: str, **params: Any) -> str:  # what ``stream`` takes
+        """Return the text of the answer; inside another run, whose interrupt ends this too."""
+        events = self.stream(prompt, **params)
+        run = self.last
+        assert run is not None  # ``stream`` has just set it
+        async with closing(events):
+            async for _ in events:
+                pass
+        return run.text
+
+    def _parts(self) -> list[str]:
+        """Return what a subclass adds to the repr."""
+        return []

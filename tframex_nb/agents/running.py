@@ -1,0 +1,76 @@
+"""The course of a run: its model is found, it starts, its steps pass, it finishes."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, TypeVar
+
+from tframex_nb.errors import AgentError
+from tframex_nb.messages import RunFinished, RunStarted
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from tframex_nb.messages import Event
+    from tframex_nb.models.base import ChatModel
+    from tframex_nb.runs import Run
+
+__all__ = ["closing", "label_of", "resolve", "run_events"]
+
+E = TypeVar("E", bound="Event")
+
+
+@contextlib.asynccontextmanager
+async def closing(events: AsyncIterator[E]) -> AsyncIterator[AsyncIterator[E]]:
+    """Close a stream when the block is left, whichever way, so that its connection closes too."""
+    try:
+        yield events
+    finally:
+        aclose = getattr(events, "aclose", None)
+        if aclose is not None:
+            await aclose()
+
+
+def resolve(model: ChatModel | str | None) -> ChatModel:
+    """Return the model itself, or the one that a name or the settings mean.
+
+    Raises SettingsError where no model can be found, AgentError for anything else.
+    """
+    if model is None or isinstance(model, str):
+        from tframex_nb.models import shared_endpoints
+
+        return shared_endpoints().resolve(model)
+    if isinstance(model, type) or not hasattr(model, "stream"):
+        raise AgentError(
+            f"{model!r} is no model",
+            hint='pass model="demo", a name that %models lists, or VLLMModel(…)',
+        )
+    return model
+
+
+def label_of(model: ChatModel | str | None) -> str:
+    """Return what people call a model; the empty text for the one that the settings choose."""
+    if model is None or isinstance(model, str):
+        return model or ""
+    return str(getattr(model, "label", "") or getattr(model, "model_name", ""))
+
+
+async def run_events(
+    run: Run,
+    model: ChatModel | str | None,
+    steps: Callable[[ChatModel], AsyncIterator[Event]],
+) -> AsyncIterator[Event]:
+    """Yield ``RunStarted``, the events of the steps, ``RunFinished``.
+
+    ``runs.observe`` must consume it, for the last event is read from ``run``.
+    """
+    try:
+        found = resolve(model)
+    except Exception:
+        yield RunStarted(run.id, run.agent, label_of(model))
+        raise
+    yield RunStarted(run.id, run.agent, label_of(found))
+    async with closing(steps(found)) as events:
+        async for event in events:
+            yield event
+    yield RunFinished(run.text, run.finish_reason or "stop", run.messages)
