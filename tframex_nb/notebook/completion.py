@@ -10,13 +10,13 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, context_
 from tframex_nb.notebook.namespace import agents_in, names_of_tools
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from IPython.core.completer import SimpleMatcherResult
 
     from tframex_nb.notebook.session import Session
 
-__all__ = ["complete"]
+__all__ = ["matcher_for"]
 
 OPTIONS = (
     "--api-url",
@@ -40,15 +40,19 @@ VERBS = {
 _LINE = re.compile(r"\s*%(agents|models|runs|ask)\s+(.*)$")
 
 
-@context_matcher(identifier="tframex_nb")
-def complete(session: Session, context: CompletionContext) -> SimpleMatcherResult:
-    """Return the completions at the cursor; none outside our own cells and lines."""
-    before = context.full_text[: context.cursor_position]
-    line = before.rsplit("\n", 1)[-1]
-    token = re.split(r"[\s,]", line)[-1]
-    names = list(_candidates(session, context.full_text, before, line))
-    found = [SimpleCompletion(name, type="tframex") for name in names if name.startswith(token)]
-    return {"completions": found, "matched_fragment": token, "suppress": bool(found)}
+def matcher_for(session: Session) -> Callable[[CompletionContext], SimpleMatcherResult]:
+    """Return the matcher that IPython asks at each completion."""
+
+    @context_matcher(identifier="tframex_nb")
+    def complete(context: CompletionContext) -> SimpleMatcherResult:
+        before = context.full_text[: context.cursor_position]
+        line = before.rsplit("\n", 1)[-1]
+        token = re.split(r"[\s,{]", line)[-1]
+        names = _candidates(session, context.full_text, before, line)
+        found = [SimpleCompletion(n, type="tframex") for n in names if n.startswith(token)]
+        return {"completions": found, "matched_fragment": token, "suppress": bool(found)}
+
+    return complete
 
 
 def _candidates(session: Session, text: str, before: str, line: str) -> Iterable[str]:

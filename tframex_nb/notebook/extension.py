@@ -8,7 +8,7 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from tframex_nb.notebook.completion import complete
+from tframex_nb.notebook.completion import matcher_for
 from tframex_nb.notebook.config import TFrameX
 from tframex_nb.notebook.magics import AgentMagics
 from tframex_nb.notebook.session import Session
@@ -31,7 +31,7 @@ class Extension:
         self.config = TFrameX(parent=shell, session=self.session)
         self.magics = AgentMagics(shell, session=self.session, settings=self.config)
         self._transformers = [_transformer(lower_cell, self), _transformer(lower_lines, self)]
-        self._matcher = functools.partial(complete, self.session)
+        self._matcher = matcher_for(self.session)
         self._events: list[tuple[str, Callable[..., None]]] = [
             ("pre_execute", self.session.pre_execute),
             ("post_execute", self.session.post_execute),

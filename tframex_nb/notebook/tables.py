@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tframex_nb.markdown import escape_inline
@@ -22,18 +22,20 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+    records: tuple[tuple[object, ...], ...] = field(default=(), repr=False)
 
     @classmethod
     def of(cls, columns: Sequence[str], rows: Iterable[Sequence[object]], note: str = "") -> Table:
         """Make a table of any cells; None is an empty cell."""
-        cells = tuple(tuple("" if c is None else str(c) for c in row) for row in rows)
-        return cls(tuple(columns), cells, note)
+        records = tuple(tuple(row) for row in rows)
+        cells = tuple(tuple("" if c is None else str(c) for c in row) for row in records)
+        return cls(tuple(columns), cells, note, records)
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return the rows as a DataFrame of text; needs pandas."""
+        """Return the rows as a DataFrame, numbers as numbers; needs pandas."""
         import pandas as pd
 
-        return pd.DataFrame(list(self.rows), columns=list(self.columns))
+        return pd.DataFrame(list(self.records), columns=list(self.columns))
 
     def to_markdown(self) -> str:
         """Return a Markdown table, its cells escaped."""

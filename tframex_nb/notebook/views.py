@@ -63,7 +63,11 @@ def runs_view(words: list[str]) -> object:
         raise UsageError("%runs takes nothing: it lists the runs of this kernel")
     from tframex_nb.runs import recent_runs
 
-    return recent_runs()
+    columns = ("agent", "model", "status", "seconds", "first_token_seconds", "prompt_tokens")
+    columns += ("completion_tokens", "tool_calls", "finish_reason", "error")
+    rows = [tuple(row[column] for column in columns) for row in recent_runs().rows()]
+    note = "" if rows else "none yet: %%agent runs one"
+    return Table.of(columns, rows, note)
 
 
 def _connect(session: Session, name: str) -> Table:
