@@ -137,7 +137,7 @@ class Assembly:
                 self._say(content, events)
             else:
                 self._parts(content, events)
-        if len(delta) > 1:
+        if len(delta) > 1 or "content" not in delta:
             self._rare(delta, events)
 
     def _rare(self, delta: dict[str, Any], events: list[Event]) -> None:
