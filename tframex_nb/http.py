@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit, urlunsplit
 
 from tframex_nb.errors import PoolExhausted, SettingsError
+from tframex_nb.settings.urls import is_loopback, origin
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-    from types import TracebackType
 
     import httpx
 
@@ -31,12 +30,9 @@ __all__ = [
     "RedirectLoop",
     "Timeouts",
     "TransportOptions",
-    "WaitExpired",
-    "Waits",
     "bytes_of",
     "check_url",
     "open_client",
-    "origin_of",
     "public_url",
     "quick_get",
     "read_bounded",
@@ -45,7 +41,6 @@ __all__ = [
 MAX_REDIRECTS = 5
 KEEP_ALIVE = 30.0  # seconds that an idle connection is kept
 PROBE_BODY = 1 << 20  # bytes that a probe reads at most
-_FOREVER = float("inf")
 _SECRET_PARAMETERS = ("key", "token", "secret", "password", "sig", "auth")
 
 
@@ -89,15 +84,6 @@ class QuickAnswer:
     body: bytes = field(repr=False)
 
 
-class WaitExpired(Exception):
-    """A wait reached its bound; ``phase`` names the wait, ``seconds`` the bound."""
-
-    def __init__(self, phase: str, seconds: float) -> None:
-        super().__init__(f"{phase}: {seconds:g} s")
-        self.phase = phase
-        self.seconds = seconds
-
-
 class CrossOriginRedirect(Exception):
     """A redirect points to another origin; it was not followed."""
 
@@ -119,20 +105,18 @@ def check_url(url: str) -> str:
         valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         valid = False
-    if not valid or any(ord(c) <= 32 or ord(c) == 127 for c in text):
+    if not valid or not text.isprintable() or " " in text:
         shown = public_url(text)
         raise SettingsError(
             f"{shown!r} is not an HTTP URL",
             hint="write it with scheme and host, as in http://localhost:8000/v1",
         )
+    if any(_is_secret_parameter(pair) for pair in parts.query.split("&")):
+        raise SettingsError(
+            f"{public_url(text)!r} holds a secret, which would end up in logs",
+            hint="give the key as api_key, or in headers={'api-key': …}",
+        )
     return text
-
-
-def origin_of(url: str) -> tuple[str, str, int | None]:
-    """Return scheme, host and port, the default port made explicit."""
-    parts = urlsplit(url)
-    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    return parts.scheme, (parts.hostname or "").lower(), port
 
 
 def public_url(url: str) -> str:
@@ -155,12 +139,11 @@ def open_client(
 ) -> httpx.AsyncClient:
     """Return a client for the origin of ``url``; it opens nothing yet.
 
-    It follows no redirect, and reads without a bound of its own: ``Waits`` holds the bounds.
+    It follows no redirect, and reads without a bound of its own: the model's ``Waits`` hold the bounds.
     Raises ``SettingsError`` for a CA bundle or a proxy that cannot be used.
     """
     import httpx
 
-    scheme, host, _ = origin_of(url)
     limits = httpx.Limits(
         max_connections=None,  # Pool counts: httpx would queue in silence
         max_keepalive_connections=options.max_connections,
@@ -173,8 +156,8 @@ def open_client(
             timeout=timeout,
             limits=limits,
             proxy=options.proxy,
-            verify=_tls(scheme, options),
-            trust_env=options.trust_env and not _is_loopback(host),
+            verify=_tls(url, options),
+            trust_env=options.trust_env and not is_loopback(url),
             follow_redirects=False,
         )
     except (ValueError, ImportError, httpx.InvalidURL) as exc:
@@ -182,25 +165,25 @@ def open_client(
         raise SettingsError("the proxy cannot be used", hint=hint) from exc.with_traceback(None)
 
 
-async def quick_get(url: str, timeout: float, *, trust_env: bool = False) -> QuickAnswer:
-    """Fetch ``url`` once, with no key, no redirect and at most ``timeout`` seconds in all.
+async def quick_get(url: str, within: float, *, trust_env: bool = False) -> QuickAnswer:
+    """Fetch ``url`` once, with no key, no redirect and at most ``within`` seconds in all.
 
     Raises ``OSError`` where nothing answers and ``TimeoutError`` where it takes too long.
     """
     import httpx
 
     options = TransportOptions(trust_env=trust_env)
-    bounds = Timeouts(connect=timeout, first_byte=timeout)
+    bounds = Timeouts(connect=within, first_byte=within)
     try:
         async with (
-            asyncio.timeout(timeout),
+            asyncio.timeout(within),
             open_client(url, options=options, timeouts=bounds) as client,
             client.stream("GET", url) as response,
         ):
             body = await read_bounded(response.aiter_bytes(), PROBE_BODY)
             return QuickAnswer(response.status_code, body)
     except httpx.TimeoutException:
-        raise TimeoutError(f"{public_url(url)} did not answer in {timeout:g} s") from None
+        raise TimeoutError(f"{public_url(url)} did not answer in {within:g} s") from None
     except (httpx.HTTPError, httpx.InvalidURL) as exc:
         raise ConnectionError(f"{public_url(url)}: {exc}") from None
 
@@ -298,7 +281,7 @@ class Pool:
         except Exception:  # noqa: BLE001 - httpx and idna raise many kinds for a hostile header
             raise CrossOriginRedirect(response.status_code, "(not a URL)") from None
         keeps_method = response.status_code in {307, 308} or method == "GET"
-        if not location or not keeps_method or origin_of(target) != origin_of(self._url):
+        if not location or not keeps_method or origin(target) != origin(self._url):
             raise CrossOriginRedirect(response.status_code, public_url(target))
         return target
 
@@ -326,102 +309,6 @@ class Pool:
         )
 
 
-class Waits:
-    """Bound every wait of one model call; one lazily moved timer serves them all.
-
-    Used as ``with waits: await …`` around each wait, and never around a ``yield``: a consumer
-    that takes its time is not a stalled server. Raises ``WaitExpired``.
-    """
-
-    def __init__(self, timeouts: Timeouts) -> None:
-        self._timeouts = timeouts
-        self._loop = asyncio.get_running_loop()
-        self._ends = _after(self._loop.time(), timeouts.run)
-        self._fixed = _FOREVER  # when the phase ends, where it spans several waits
-        self._each = _FOREVER  # seconds for one wait
-        self._phase = ""
-        self._due = _FOREVER
-        self._task: asyncio.Task[object] | None = None
-        self._cancelling = 0
-        self._expired = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = _FOREVER
-
-    @property
-    def left(self) -> float:
-        """Seconds until the whole run must be over."""
-        return self._ends - self._loop.time()
-
-    def expect_first_byte(self) -> None:
-        """Start the phase that ends with the first event of the answer."""
-        self._phase = "first byte"
-        self._fixed = _after(self._loop.time(), self._timeouts.first_byte)
-        self._each = _FOREVER
-
-    def expect_chunks(self, at_most: float = _FOREVER) -> None:
-        """Start the phase in which each read has its own bound, at most ``at_most`` seconds."""
-        bound = self._timeouts.between_chunks
-        self._phase = "between chunks"
-        self._fixed = _FOREVER
-        self._each = min(_FOREVER if bound is None else bound, at_most)
-
-    def close(self) -> None:
-        """Take the timer back."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def __enter__(self) -> None:
-        due = self._loop.time() + self._each
-        if due > self._fixed:
-            due = self._fixed
-        if due > self._ends:
-            due = self._ends
-        self._due = due
-        task = self._task = asyncio.current_task()
-        assert task is not None
-        self._cancelling = task.cancelling()
-        if due < self._timer_at:
-            self._arm(due)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        task, self._task = self._task, None
-        if not self._expired:
-            return
-        self._expired = False
-        assert task is not None
-        if task.uncancel() <= self._cancelling and kind is not None:
-            if issubclass(kind, asyncio.CancelledError):
-                raise self._expiry() from None
-
-    def _arm(self, due: float) -> None:
-        self.close()
-        self._timer_at = due
-        self._timer = self._loop.call_at(due, self._fire)
-
-    def _fire(self) -> None:
-        self._timer, self._timer_at = None, _FOREVER
-        if self._task is None:
-            return  # the next wait arms the timer again
-        if self._loop.time() < self._due:
-            self._arm(self._due)
-            return
-        self._expired = True
-        self._task.cancel()
-
-    def _expiry(self) -> WaitExpired:
-        if self._due >= self._ends:
-            return WaitExpired("whole run", self._timeouts.run or 0.0)
-        if self._phase == "first byte":
-            return WaitExpired(self._phase, self._timeouts.first_byte or 0.0)
-        return WaitExpired(self._phase, self._each)
-
-
 async def _keep(client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
     """Close ``client`` on its own loop when its owner goes away or the loop shuts down.
 
@@ -434,14 +321,10 @@ async def _keep(client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
         await client.aclose()
 
 
-def _after(now: float, seconds: float | None) -> float:
-    return _FOREVER if seconds is None else now + seconds
-
-
-def _tls(scheme: str, options: TransportOptions) -> ssl.SSLContext | bool:
+def _tls(url: str, options: TransportOptions) -> ssl.SSLContext | bool:
     """Return what httpx verifies with; plain HTTP loads no CAs, which takes 20 ms and more."""
     proxied = (options.proxy or "").startswith("https") or options.trust_env
-    if not options.verify or (scheme == "http" and not proxied):
+    if not options.verify or (url.startswith("http:") and not proxied):
         return False
     if options.ca_bundle is None:
         return True
@@ -468,17 +351,10 @@ def _trusting(ca_bundle: str) -> ssl.SSLContext:
     return context
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _public_parameter(pair: str) -> str:
+    return f"{pair.partition('=')[0]}=…" if _is_secret_parameter(pair) else pair
+
+
+def _is_secret_parameter(pair: str) -> bool:
     name, equals, _ = pair.partition("=")
-    if equals and any(word in name.lower() for word in _SECRET_PARAMETERS):
-        return f"{name}=…"
-    return pair
+    return bool(equals) and any(word in name.lower() for word in _SECRET_PARAMETERS)

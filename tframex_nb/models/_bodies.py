@@ -20,6 +20,7 @@ _INVISIBLE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]+"
 )
 _MESSAGE_KEYS = ("message", "detail", "msg", "error_description", "error", "title", "reason")
+_DEPTH = 4  # levels of nesting in which a message is looked for
 _READ = 20_000  # characters of a text body that are looked at
 
 
@@ -87,7 +88,7 @@ def _plain(text: str) -> str:
 
 
 def _read_value(value: Any, *, depth: int) -> ErrorBody:
-    if depth > 4:
+    if depth > _DEPTH:
         return ErrorBody("")
     if isinstance(value, list):
         return _read_list(value, depth)
@@ -136,8 +137,8 @@ def _http_status(value: dict[str, Any]) -> int | None:
     for key in ("code", "status", "status_code", "http_status"):
         raw = value.get(key)
         text = str(raw) if isinstance(raw, (int, str)) else ""
-        if text.isdecimal() and 400 <= int(text[:4]) < 600:
-            return int(text[:4])
+        if re.fullmatch(r"[45]\d\d", text):
+            return int(text)
     return None
 
 

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from tframex_nb.errors import BadResponse, ModelError
-from tframex_nb.http import Pool, WaitExpired, Waits, bytes_of
+from tframex_nb.http import Pool, bytes_of
 from tframex_nb.models._assembly import Assembly, ErrorInStream, Malformed
 from tframex_nb.models._bodies import load_json
 from tframex_nb.models._faults import (
@@ -19,6 +19,7 @@ from tframex_nb.models._faults import (
     truncated,
 )
 from tframex_nb.models._sse import EventReader, EventTooLarge
+from tframex_nb.models._waits import WaitExpired, Waits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -69,8 +70,7 @@ async def answer(
                     call.fail(exc, events)
                 if events:
                     yield events
-            if call.fault is not None:
-                raise call.fault
+            call.raise_fault()
             await call.drain(chunks)
     except Exception as exc:
         fault = call.typed(exc)
@@ -133,12 +133,16 @@ class _Call:
     def fail(self, exc: Exception, events: list[Event]) -> None:
         """Keep a fault, unless the answer had finished and only its tail is missing."""
         self.over = True
-        if self._assembly.finish_reason is not None and not isinstance(exc, Malformed):
-            if not isinstance(exc, ErrorInStream):
-                events.extend(self._assembly.end())
-                return
-        self.fault = exc
-        self._assembly.flush(events)
+        if self._assembly.finish_reason is None or isinstance(exc, Malformed | ErrorInStream):
+            self.fault = exc
+            self._assembly.flush(events)
+        else:
+            events.extend(self._assembly.end())
+
+    def raise_fault(self) -> None:
+        """Raise the fault that was kept, if any."""
+        if self.fault is not None:
+            raise self.fault
 
     async def drain(self, chunks: AsyncIterator[bytes]) -> None:
         """Read the end of the body, so that the connection can serve the next call."""
@@ -207,7 +211,7 @@ class _Call:
             self._waits.expect_chunks()
 
     def _take_strange(self, name: bytes, data: bytes, events: list[Event]) -> None:
-        """Take data that is no JSON: an odd [DONE], an error in words, events without a blank line."""
+        """Take data that is no JSON: an odd [DONE], an error in words, glued events."""
         if data.strip() in {b"", b"[DONE]"}:
             if data.strip():
                 self._finish(events)

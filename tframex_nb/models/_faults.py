@@ -7,27 +7,16 @@ characters, or with a secret in it.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tframex_nb.errors import (
-    AuthError,
-    BadRequest,
-    BadResponse,
-    ConnectionFailed,
-    ContextOverflow,
-    ModelError,
-    ModelNotFound,
-    ModelTimeout,
-    QuotaExceeded,
-    RateLimited,
-    ServerError,
-    Truncated,
-)
-from tframex_nb.http import CrossOriginRedirect, RedirectLoop, WaitExpired, origin_of
+from tframex_nb.errors import BadResponse, ConnectionFailed, ModelError, ModelTimeout, Truncated
+from tframex_nb.http import CrossOriginRedirect, RedirectLoop
 from tframex_nb.models._bodies import ErrorBody, excerpt, read_error
 from tframex_nb.models._retry import retry_after
+from tframex_nb.models._statuses import judge
+from tframex_nb.models._waits import WaitExpired
+from tframex_nb.settings.urls import origin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,28 +25,47 @@ if TYPE_CHECKING:
 
 __all__ = ["Target", "bare", "from_exception", "from_payload", "from_status", "strange_body"]
 
-_OVERFLOW = re.compile(
-    r"context[ _](length|window|size)|maximum context|too many tokens|prompt is too long"
-    r"|exceeds? the (available|maximum) context|input is too long|reduce the length",
-    re.IGNORECASE,
+
+@dataclass(frozen=True, slots=True)
+class _Unconnected:
+    what: str
+    hint: str
+    transient: bool = False
+
+
+_PROXY_HINT = "check TFRAMEX_PROXY and HTTPS_PROXY; NO_PROXY lists hosts that need none"
+_NOBODY = _Unconnected(
+    "is not there", "is the server running? -m demo works without one", transient=True
 )
-_QUOTA = re.compile(
-    r"insufficient[ _](quota|balance|credits?|funds)|billing|exceeded your current quota"
-    r"|quota exceeded|out of credits|credit balance|payment required|spend(ing)? limit",
-    re.IGNORECASE,
+_REASONS = (
+    (("proxy", "socks"), _Unconnected("cannot be reached through the proxy", _PROXY_HINT)),
+    (
+        ("certificate", "hostname mismatch"),
+        _Unconnected(
+            "shows a certificate that is not trusted here",
+            "set TFRAMEX_CA_BUNDLE to your CA's PEM file",
+        ),
+    ),
+    (
+        ("ssl", "tls"),
+        _Unconnected("does not speak TLS", "write http:// instead of https:// for such a server"),
+    ),
+    (
+        ("name or service", "getaddrinfo", "name resolution", "nodename", "no address", "idna"),
+        _Unconnected(
+            "has a host name that cannot be resolved",
+            "check the host's spelling, the network and the VPN",
+        ),
+    ),
+    (
+        ("disconnected", "reset", "broken"),
+        _Unconnected(
+            "closed the connection without an answer",
+            "run it again; if it recurs, the server's log says why",
+            transient=True,
+        ),
+    ),
 )
-_AUTH = re.compile(
-    r"(invalid|incorrect|missing|no|expired|not valid|unauthori[sz]ed)[ _:a-z]{0,20}api[ _-]?key"
-    r"|api[ _-]?key[ a-z]{0,12}(invalid|incorrect|missing|expired|not valid|required)"
-    r"|authentication ?error|unauthori[sz]ed|invalid_api_key",
-    re.IGNORECASE,
-)
-_MODEL = re.compile(
-    r"model[^.]{0,80}(not found|not exist|not available|unknown|not supported|not loaded)"
-    r"|(unknown|invalid|unsupported|no such) model|model_not_found",
-    re.IGNORECASE,
-)
-_KEY_HINT = "set TFRAMEX_API_KEY; no key yet? use -m demo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,83 +150,26 @@ def bare(exc: BaseException) -> BaseException:
 def _classify(
     target: Target, status: int, error: ErrorBody, *, wait: float | None, received: str
 ) -> ModelError:
-    kind, what, hint = _kind(target, status, error, wait)
+    verdict = judge(status, error, wait)
     said = target.clean(error.message)
-    text = f"{target.url} {what} ({status})" + (f": {said}" if said else "")
-    fault = kind(text, hint=hint, url=target.url, status=status, received=received)
+    what = verdict.what.format(model=target.model)
+    fault = verdict.kind(
+        f"{target.url} {what} ({status})" + (f": {said}" if said else ""),
+        hint=verdict.hint.format(url=target.url, keyed=_keyed(target), base=_url_hint(target)),
+        url=target.url,
+        status=status,
+        received=received,
+    )
     fault.retry_after = wait
-    fault.transient = _is_transient(fault, status)
+    fault.transient = verdict.transient
+    if isinstance(fault, ModelTimeout):
+        fault.phase = "first byte"
     return fault
 
 
-def _is_transient(fault: ModelError, status: int) -> bool:
-    if isinstance(fault, (QuotaExceeded, AuthError, ContextOverflow, ModelNotFound)):
-        return False
-    return status in {408, 409, 425, 429} or (status >= 500 and status not in {501, 505})
-
-
-def _kind(
-    target: Target, status: int, error: ErrorBody, wait: float | None
-) -> tuple[type[ModelError], str, str]:
-    """Return the error's class, what happened, and the next move."""
-    told = f"{error.code} {error.message}"
-    if status in {401, 403} or (status in {400, 500} and _AUTH.search(told)):
-        return AuthError, "refused the API key", _auth_hint(target)
-    if status in {402, 429} and _is_quota(status, error, wait):
-        hint = "the account's quota is spent and waiting does not cure it: add credit, or use -m"
-        return QuotaExceeded, "says that the quota is spent", f"{hint} with another endpoint"
-    if status == 429:
-        soon = f"in {wait:g} s" if wait is not None else "in a moment"
-        return RateLimited, "asks for a pause", f"run it again {soon}, or send fewer calls at once"
-    if status >= 400 and _OVERFLOW.search(told):
-        hint = "send less: a shorter context, %agents reset NAME, or ChainOfAgents for long texts"
-        return ContextOverflow, f"cannot fit the prompt into {target.model!r}", hint
-    if status in {404, 405, 410} or (status in {400, 422, 500} and _MODEL.search(told)):
-        return _not_found(target, status, told)
-    return _other(status, wait)
-
-
-def _other(status: int, wait: float | None) -> tuple[type[ModelError], str, str]:
-    if status == 408:
-        return ModelTimeout, "gave the request up", "run it again; a long prompt may need a retry"
-    if status == 413:
-        return (
-            BadRequest,
-            "finds the request too large",
-            "send less: a shorter context, fewer images",
-        )
-    if status < 500:
-        hint = "mend what the message names: a parameter (-p), a tool's schema, response_format"
-        return BadRequest, "refused the request", hint
-    soon = f" in {wait:g} s" if wait is not None else ""
-    if status in {502, 503, 504, 529}:
-        return (
-            ServerError,
-            "is overloaded or not ready",
-            f"run it again{soon}; is the model loaded?",
-        )
-    return ServerError, "failed", f"run it again{soon}; the server's log says why it failed"
-
-
-def _is_quota(status: int, error: ErrorBody, wait: float | None) -> bool:
-    """Tell a spent quota from a rate: Gemini words both alike, but says when to come back."""
-    if status == 402 or _QUOTA.search(error.code):
-        return True
-    return wait is None and bool(_QUOTA.search(error.message))
-
-
-def _auth_hint(target: Target) -> str:
-    if any(secret.get_secret_value() for secret in target.secrets):
-        return f"the key is not valid there: {_KEY_HINT}"
-    return f"no API key was sent: {_KEY_HINT}"
-
-
-def _not_found(target: Target, status: int, told: str) -> tuple[type[ModelError], str, str]:
-    if "model" in told.lower():
-        hint = f"%models lists what {target.url} has; names are case-sensitive"
-        return ModelNotFound, f"has no model {target.model!r}", hint
-    what = "does not take a POST" if status == 405 else "has no such path"
-    return ModelNotFound, what, _url_hint(target)
+def _keyed(target: Target) -> str:
+    sent = any(secret.get_secret_value() for secret in target.secrets)
+    return "the key is not valid there" if sent else "no API key was sent"
 
 
 def _url_hint(target: Target) -> str:
@@ -251,7 +202,7 @@ def _timeout(target: Target, phase: str, seconds: float) -> ModelTimeout:
     }[phase]
     fault = ModelTimeout(
         f"{target.url} {what} within {seconds:g} s ({phase})",
-        hint=f"is the server busy or loading? raise TFRAMEX_TIMEOUTS__{setting.upper()} to wait longer",
+        hint=f"is the server busy or loading? raise timeouts.{setting} to wait longer",
         url=target.url,
     )
     fault.phase = phase
@@ -261,7 +212,7 @@ def _timeout(target: Target, phase: str, seconds: float) -> ModelTimeout:
 
 def _redirect(target: Target, exc: CrossOriginRedirect) -> BadResponse:
     location = target.clean(exc.location)
-    if origin_of(exc.location)[:2] == origin_of(target.url)[:2]:
+    if origin(exc.location)[:2] == origin(target.url)[:2]:
         why = "and a POST does not survive that redirect, or the port differs"
     else:
         why = "which is another origin, so the request and the key were not sent there"
@@ -277,9 +228,9 @@ def _from_httpx(target: Target, exc: Exception, *, begun: bool) -> ModelError:
     import httpx
 
     if isinstance(exc, httpx.ConnectTimeout):
-        return _timeout(target, "connect", _connect_bound(exc))
-    if isinstance(exc, httpx.TimeoutException):
-        return _timeout(target, "first byte", 0.0)
+        return _timeout(target, "connect", _bound(exc, "connect"))
+    if isinstance(exc, httpx.WriteTimeout):
+        return _timeout(target, "first byte", _bound(exc, "write"))
     if isinstance(exc, httpx.DecodingError):
         return BadResponse(
             f"{target.url} sent a body that its content-encoding does not explain",
@@ -313,34 +264,22 @@ def _unconnected(target: Target, exc: Exception) -> ConnectionFailed:
     import httpx
 
     said = target.clean(str(exc)) or type(exc).__name__
-    what, hint, transient = "is not there", "is the server running? -m demo works without one", True
-    if isinstance(exc, httpx.ProxyError) or "proxy" in type(exc).__name__.lower():
-        what, transient = "cannot be reached through the proxy", False
-        hint = "check TFRAMEX_PROXY and HTTPS_PROXY; NO_PROXY lists hosts that need none"
-    elif "CERTIFICATE" in said.upper() or "hostname" in said.lower():
-        what, transient = "shows a certificate that is not trusted here", False
-        hint = "set TFRAMEX_CA_BUNDLE to your CA's PEM file"
-    elif "SSL" in said.upper() or "TLS" in said.upper():
-        what, transient = "does not speak TLS", False
-        hint = "write http:// instead of https://, if the server is your own"
-    elif any(
-        word in said.lower()
-        for word in ("name or service", "getaddrinfo", "resolution", "nodename")
-    ):
-        what, transient = "has a host name that cannot be resolved", False
-        hint = "check the host's spelling, the network and the VPN"
-    elif "disconnected" in said.lower():
-        what, hint = (
-            "closed the connection without an answer",
-            "run it again; look at the server's log",
+    low = said.lower()
+    if isinstance(exc, httpx.ProxyError):
+        reason = _Unconnected("cannot be reached through the proxy", _PROXY_HINT)
+    else:
+        reason = next(
+            (reason for words, reason in _REASONS if any(word in low for word in words)), _NOBODY
         )
-    fault = ConnectionFailed(f"{target.url} {what}: {said}", hint=hint, url=target.url)
-    fault.transient = transient
+    fault = ConnectionFailed(
+        f"{target.url} {reason.what}: {said}", hint=reason.hint, url=target.url
+    )
+    fault.transient = reason.transient
     return fault
 
 
-def _connect_bound(exc: Any) -> float:  # httpx.ConnectTimeout, whose request is optional
+def _bound(exc: Any, phase: str) -> float:  # httpx.TimeoutException, whose request is optional
     try:
-        return float(exc.request.extensions["timeout"]["connect"] or 0.0)
+        return float(exc.request.extensions["timeout"][phase] or 0.0)
     except (RuntimeError, KeyError, TypeError):
         return 0.0

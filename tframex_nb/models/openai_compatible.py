@@ -6,9 +6,11 @@ The protocol: https://platform.openai.com/docs/api-reference/chat/create
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 from typing import TYPE_CHECKING, Any, Literal, Self
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
@@ -17,7 +19,6 @@ from tframex_nb.http import (
     Pool,
     Timeouts,
     TransportOptions,
-    Waits,
     bytes_of,
     check_url,
     public_url,
@@ -28,6 +29,7 @@ from tframex_nb.models._bodies import load_json
 from tframex_nb.models._call import answer
 from tframex_nb.models._faults import Target, bare, from_exception, from_status, strange_body
 from tframex_nb.models._retry import RetryPolicy
+from tframex_nb.models._waits import Waits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -63,15 +65,16 @@ class VLLMModel:
         retry: RetryPolicy | None = None,
         transport: TransportOptions | None = None,
         reasoning: Literal["separate", "inline"] = "separate",
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | SecretStr] | None = None,
         **defaults: Any,  # sampling parameters go to the endpoint unchanged
     ) -> None:
         url = check_url(api_url)
         self._model_name = model_name
         self._label = label or model_name
-        self._base, self._query = _split(url)
-        self._key = api_key if isinstance(api_key, SecretStr) else SecretStr(api_key or "")
-        self._extra = {name: SecretStr(value) for name, value in (headers or {}).items()}
+        self._base, self._query, login = _split(url)
+        self._key = _secret(api_key or "")
+        self._extra = {name: _secret(value) for name, value in (headers or {}).items()}
+        self._login = login
         _check_headers({"the API key": self._key, **self._extra})
         self._timeouts = timeouts or Timeouts()
         self._retry = retry or RetryPolicy()
@@ -79,7 +82,7 @@ class VLLMModel:
         self._defaults = defaults
         self._ask_usage = True
         secrets = [v for n, v in self._extra.items() if _is_secret(n)]
-        self._target = Target(public_url(self._base), model_name, (self._key, *secrets))
+        self._target = Target(public_url(self._base), model_name, (self._key, login, *secrets))
         self._pool = Pool(
             self._base,
             options=transport or TransportOptions(),
@@ -181,7 +184,7 @@ class VLLMModel:
             raise from_exception(self._target, exc, "", begun=begun) from bare(exc)
         finally:
             waits.close()
-        if response.status_code != 200:
+        if not response.is_success:
             raise from_status(self._target, response.status_code, response.headers, body)
         return _names(self._target, body, response.headers)
 
@@ -217,6 +220,8 @@ class VLLMModel:
         }
         if self._key.get_secret_value():
             headers["authorization"] = f"Bearer {self._key.get_secret_value()}"
+        elif self._login.get_secret_value():
+            headers["authorization"] = f"Basic {self._login.get_secret_value()}"
         extra = {name.lower(): value.get_secret_value() for name, value in self._extra.items()}
         return {**headers, **extra}
 
@@ -250,11 +255,21 @@ class VLLMModel:
         )
 
 
-def _split(url: str) -> tuple[str, str]:
-    """Return the base of an endpoint's URL, and its query with the question mark."""
-    base, mark, query = url.partition("#")[0].partition("?")
-    base = base.rstrip("/").removesuffix("/chat/completions").rstrip("/")
-    return base, mark + query
+def _split(url: str) -> tuple[str, str, SecretStr]:
+    """Return the base of an endpoint's URL, its query with the question mark, and its login.
+
+    A user and a password in a URL would end up in logs: they become an Authorization header.
+    """
+    parts = urlsplit(url)
+    login, _, netloc = parts.netloc.rpartition("@")
+    path = parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
+    base = urlunsplit((parts.scheme, netloc, path, "", ""))
+    basic = base64.b64encode(unquote(login).encode()).decode()
+    return base, f"?{parts.query}" if parts.query else "", SecretStr(basic)
+
+
+def _secret(value: str | SecretStr) -> SecretStr:
+    return value if isinstance(value, SecretStr) else SecretStr(value)
 
 
 def _is_secret(header: str) -> bool:
