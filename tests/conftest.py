@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import os
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from IPython.core.async_helpers import get_asyncio_loop
+from jupyter_core.utils import ensure_event_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,10 +66,11 @@ PATIENCE = 2.0  # seconds that a closing thread, process or socket gets before i
 
 @pytest.fixture(scope="session", autouse=True)
 def _process_wide() -> Iterator[None]:
-    """Open what every IPython process opens once, so that no single test is blamed for it."""
-    loop = get_asyncio_loop()
+    """Open what IPython and Jupyter open once in a process, so that no test is blamed for it."""
+    loops = [get_asyncio_loop(), ensure_event_loop()]
     yield
-    loop.close()
+    for loop in loops:
+        loop.close()
 
 
 @pytest.fixture(autouse=True)
@@ -196,11 +199,9 @@ def _files() -> set[str]:
 
 
 def _tasks() -> set[str]:
-    """Tasks on IPython's loop, which outlives a test; any other loop dies with its tasks."""
-    import asyncio
-
-    loop = get_asyncio_loop()
-    return {f"task {task.get_name()}" for task in asyncio.all_tasks(loop)}
+    """Tasks on the loops that outlive a test; any other loop dies with its tasks."""
+    loops = (get_asyncio_loop(), ensure_event_loop())
+    return {f"task {task.get_name()}" for loop in loops for task in asyncio.all_tasks(loop)}
 
 
 def _wait_for(leaked: Callable[[], set[str]]) -> set[str]:
