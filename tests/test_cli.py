@@ -82,7 +82,7 @@ def test_demo_does_the_main_job() -> None:
     assert "In [3]: %%agent analyst" in shown
     assert "revenue_of" in shown
     assert "120" in shown.split("In [3]", 1)[1]
-    assert re.search(r"Out\[4\]: 'finished: \d+ tokens, \d+ words'", shown)
+    assert re.search(r"Out\[4\]: {'status': 'finished', 'tokens': \d+, 'words': \d+}", shown)
     assert shown.rstrip().splitlines()[-1].startswith("  tframex-nb models")
 
 
@@ -113,7 +113,8 @@ def test_demo_streams_and_ctrl_c_keeps_what_came() -> None:
         running.send_signal(signal.SIGINT)
         shown += running.stdout.read()
     assert "step 200" not in shown
-    assert re.search(r"Out\[3\]: 'interrupted: \d+ tokens, \d+ words'", shown), shown
+    said = r"Out\[3\]: {'status': 'interrupted', 'tokens': \d+, 'words': \d+}"
+    assert re.search(said, shown), shown
     assert running.returncode == 0
 
 

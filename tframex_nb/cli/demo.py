@@ -23,7 +23,7 @@ def revenue_of(city: str) -> int:
 
 _QUESTION = "What is the revenue of Oslo?"
 
-_VALUE = 'f"{run.status}: {run.usage.total_tokens} tokens, {len(run.text.split())} words"'
+_VALUE = '{"status": run.status, "tokens": run.usage.total_tokens, "words": len(run.text.split())}'
 
 _NEXT = """\
 Next:
@@ -66,7 +66,7 @@ def _run(shell: InteractiveShell, cell: str) -> bool:
     print(
         "\n".join([mark + first, *(f"{'...: ':>{len(mark)}}{line}" for line in rest)]), flush=True
     )
-    result: ExecutionResult = shell.run_cell(cell, store_history=True)  # type: ignore[no-untyped-call]  # IPython's
+    result: ExecutionResult = shell.run_cell(cell, store_history=True)
     print(flush=True)
     return result.success or _stopped(result)
 
