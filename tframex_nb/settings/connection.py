@@ -8,7 +8,7 @@ no header (gateways exist that take their target from a header).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tframex_nb.errors import SettingsError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "Guard", "redirected"]
 
 _ON_THE_WAY = ("proxy", "ca_bundle", "verify", "headers")
+_OF_ONE_SERVER = ("headers", "verify")  # what is set for one endpoint says nothing of another
 _INHERITED = (
     *_ON_THE_WAY,
     "reasoning",
@@ -48,7 +49,7 @@ class Connection:
     proxy: SecretStr | None = field(default=None, repr=False)
     ca_bundle: str | None = None
     verify: bool = True
-    reasoning: str = "separate"
+    reasoning: Literal["separate", "inline"] = "separate"
     temperature: float | None = None
     max_tokens: int | None = None
     max_connections: int | None = None
@@ -60,7 +61,8 @@ class Connection:
 class Guard:
     """Puts a connection together and refuses what would lead a key astray.
 
-    ``over`` is a named endpoint, whose values come before those of the settings.
+    ``over`` is a named endpoint, whose values come before those of the settings. With ``own``,
+    headers and ``verify`` of the settings count too: they are meant for the default endpoint.
     """
 
     def __init__(
@@ -69,11 +71,13 @@ class Guard:
         prefix: str,
         *,
         over: object = None,
+        own: bool = False,
         notes: tuple[str, ...] = (),
     ) -> None:
         self._sources = sources
         self._prefix = prefix
         self._over = over
+        self._own = own
         self._notes = notes
 
     def connection(
@@ -111,12 +115,18 @@ class Guard:
                 raise _intercepted(url, place, key)
 
     def _value(self, settings: object, name: str) -> Any:  # the fields have many types
-        own = getattr(self._over, name, None)
-        return own if own is not None else getattr(settings, name)
+        value = getattr(self._over, name, None)
+        if value is not None or not self._inherits(name):
+            return value
+        return getattr(settings, name)
 
     def _place(self, name: str) -> Source | None:
         """Return where the value that holds came from, if it was set."""
-        return self._sources.get(f"{self._prefix}{name}") or self._sources.get(name)
+        place = self._sources.get(f"{self._prefix}{name}")
+        return self._sources.get(name) if place is None and self._inherits(name) else place
+
+    def _inherits(self, name: str) -> bool:
+        return self._own or name not in _OF_ONE_SERVER
 
     def _timeouts(self, settings: object) -> dict[str, float]:
         tables = [getattr(settings, "timeouts", None), getattr(self._over, "timeouts", None)]

@@ -49,6 +49,7 @@ def load_settings(
     dotenv = dotenv_of(folder, notes)
     found = layers(folder, environ, arguments, dotenv, notes)
     values = _merged(found)
+    _drop_strays(values, found, notes)
     key = _KeyChoice(found, values.get(("api_url",)))
     if key.chosen is not None:
         values["api_key",] = key.chosen
@@ -60,6 +61,20 @@ def load_settings(
         foreign=foreign_keys(environ, dotenv),
     )
     return _validated(values).adopt(origins)
+
+
+def _drop_strays(values: _Values, found: list[Layer], notes: list[str]) -> None:
+    """Take out headers and ``verify`` that stand beside another URL than the one in use."""
+    url = values.get(("api_url",))
+    homes = _homes_of_keys(found)
+    for name in ("headers", "verify"):
+        value = values.get((name,))
+        if value is None or url is None:
+            continue
+        home = next((homes.get(id(layer)) for layer in found if layer.get(name) == value), None)
+        if home and home != _origin(url[0]):
+            del values[(name,)]
+            notes.append(f"{value[1]} is not used: it belongs to {home[0]}://{home[1]}")
 
 
 class _KeyChoice:

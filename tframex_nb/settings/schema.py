@@ -115,7 +115,7 @@ class Settings(_Connectable):
     endpoints: dict[str, EndpointSettings] = {}
     memory_messages: int = Field(40, ge=2, le=10_000, description="a whole number from 2 on")
     max_steps: int = Field(12, ge=1, le=1_000, description="a whole number from 1 to 1000")
-    context_cap: int = Field(12_000, ge=200, description="characters, a whole number from 200 on")
+    context_cap: int = Field(4_000, ge=200, description="characters, a whole number from 200 on")
     history_limit: int = Field(200, ge=1, le=100_000, description="a whole number from 1 on")
     discover: bool = Field(True, description="true or false")  # noqa: FBT003 - pydantic's default
     keyring: bool = Field(False, description="true or false")  # noqa: FBT003 - pydantic's default
@@ -137,26 +137,44 @@ class Settings(_Connectable):
         """What was found and not used, one sentence each."""
         return self._origins.notes
 
-    def connection(self, name: str | None = None) -> Connection:
+    def connection(self, name: str | None = None, key: Credential | None = None) -> Connection:
         """Return how to reach the default endpoint, or the named one.
 
-        Raises ``SettingsError`` where a key would go to a place that a less trusted source
-        chose, where an endpoint is not known, or has no URL.
+        ``key`` takes the place of the one that is set. Raises ``SettingsError`` where a key
+        would go to a place that a less trusted source chose, where an endpoint is not known, or
+        has no URL.
         """
-        return self._default() if name is None else self._named(name)
+        return self._default() if name is None else self._named(name, key)
+
+    def connect_to(
+        self, url: str, source: Source, credential: Credential | None, *, name: str = ""
+    ) -> Connection:
+        """Return a connection to ``url`` with this key, under the same rules as any other.
+
+        Where an endpoint ``name`` is set, its model and its other values hold.
+        """
+        own = self.endpoints.get(name)
+        guard = Guard(self._origins.sources, f"endpoints.{name}.", over=own)
+        model = own.model if own is not None else None
+        return guard.connection(self, url, source, credential, model=model)
+
+    def endpoint_key(self, name: str) -> Credential | None:
+        """Return the key that is set for a named endpoint."""
+        own = self.endpoints.get(name)
+        if own is None or own.api_key is None:
+            return None
+        return Credential(own.api_key, self._origins.sources[f"endpoints.{name}.api_key"])
+
+    def given_key(self) -> Credential | None:
+        """Return the key of the default endpoint, with its place."""
+        if self.api_key is None:
+            return None
+        return Credential(self.api_key, self._origins.sources["api_key"])
 
     def provider_key(self, names: Iterable[str]) -> Credential | None:
         """Return the first key that the environment or the ``.env`` has under these names."""
-        return next(
-            (self._origins.foreign[name] for name in names if name in self._origins.foreign), None
-        )
-
-    def connect_to(
-        self, url: str, source: Source, credential: Credential | None, *, model: str | None = None
-    ) -> Connection:
-        """Return a connection to ``url`` with this key, under the same rules as any other."""
-        guard = Guard(self._origins.sources, "")
-        return guard.connection(self, url, source, credential, model=model)
+        foreign = self._origins.foreign
+        return next((foreign[name] for name in names if name in foreign), None)
 
     def _default(self) -> Connection:
         if self._origins.refusal is not None:
@@ -165,29 +183,20 @@ class Settings(_Connectable):
             raise SettingsError(
                 "no endpoint is set", hint="set TFRAMEX_API_URL, or use -m demo, which needs none"
             )
-        credential = None
-        if self.api_key is not None:
-            credential = Credential(self.api_key, self._origins.sources["api_key"])
-        guard = Guard(self._origins.sources, "", notes=self._origins.key_notes)
+        guard = Guard(self._origins.sources, "", own=True, notes=self._origins.key_notes)
         source = self._origins.sources["api_url"]
-        return guard.connection(self, self.api_url, source, credential, model=self.model)
+        return guard.connection(self, self.api_url, source, self.given_key(), model=self.model)
 
-    def _named(self, name: str) -> Connection:
-        endpoint = self.endpoints.get(name.lower())
+    def _named(self, name: str, key: Credential | None) -> Connection:
+        name = name.lower()
+        endpoint = self.endpoints.get(name)
         if endpoint is None:
             raise SettingsError(f"no endpoint {name!r} is set", hint=nearest(name, self.endpoints))
-        prefix = f"endpoints.{name.lower()}."
         if endpoint.url is None:
-            where = next(
-                (s for k, s in self._origins.sources.items() if k.startswith(prefix)), None
-            )
-            raise SettingsError(f"the endpoint {name!r} has no url ({where})", hint="add its url")
-        credential = None
-        if endpoint.api_key is not None:
-            credential = Credential(endpoint.api_key, self._origins.sources[f"{prefix}api_key"])
-        guard = Guard(self._origins.sources, prefix, over=endpoint)
-        source = self._origins.sources[f"{prefix}url"]
-        return guard.connection(self, endpoint.url, source, credential, model=endpoint.model)
+            hint = f"set its url beside the rest, or TFRAMEX_ENDPOINTS__{name.upper()}__URL"
+            raise SettingsError(f"the endpoint {name!r} has no url", hint=hint)
+        source = self._origins.sources[f"endpoints.{name}.url"]
+        return self.connect_to(endpoint.url, source, key or self.endpoint_key(name), name=name)
 
     def __repr__(self) -> str:
         shown = ", ".join(

@@ -43,6 +43,11 @@ class Source:
         return _TRUST[self.kind]
 
     @property
+    def is_own(self) -> bool:
+        """Whether the user put it there: not a file that may have come with a folder."""
+        return self.trust >= _TRUST["environment"]
+
+    @property
     def secrecy(self) -> int:
         """The trust that another value must have before it decides about a key from here."""
         return max(self.trust, _TRUST["environment"]) if self.linked else self.trust

@@ -138,7 +138,7 @@ def _tour(talk: Conversation) -> str:
             _received(talk),
             _table(talk),
             f'```python\nprint("the prompt has {words} words")\n```',
-            f"A rule of thumb for tokens: $t \\approx n / 4$, here ${length} / 4 = {length / 4:g}$.",
+            f"Tokens, by a rule of thumb: $t \\approx n / 4$, so ${length} / 4 = {length / 4:g}$.",
             _REAL,
         ]
     )

@@ -187,9 +187,8 @@ async def _stream(
     gone = asyncio.ensure_future(_until_gone(receive))
     try:
         for index, chunk in enumerate(chunks):
-            if index == middle and variant.fault:
-                if await _fail(variant, gone, send):
-                    return
+            if index == middle and variant.fault and await _fail(variant, gone, send):
+                return
             data = json.dumps(chunk, ensure_ascii=False, separators=(",", ":"))
             await _send(send, f"data: {data}\n\n".encode())
             if pause:

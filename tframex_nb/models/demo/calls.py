@@ -45,16 +45,18 @@ _SIGNS = {
     "add": r"\bplus\b|\bsum\b|\d\s*\+\s*\d",
     "sum": r"\bplus\b|\badd\b|\d\s*\+\s*\d",
     "subtract": r"\bminus\b|\d\s+-\s+\d",
-    "multiply": r"\btimes\b|\bproduct\b|\d\s*[*x×]\s*\d",
+    "multiply": r"\btimes\b|\bproduct\b|\d\s*[*x\u00d7]\s*\d",
     "divide": r"\bdivided\b|\d\s*[/÷]\s*\d",
 }
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _QUOTED = re.compile(r"\"([^\"\n]{1,200})\"|'([^'\n]{1,200})'|`([^`\n]{1,200})`")
 _PLACE = re.compile(
     r"\b(?:in|for|at|of|to|from|about|with|named|called)\s+"
-    r"((?:[A-ZÀ-Þ][\w'’.-]*)(?:\s+[A-ZÀ-Þ][\w'’-]*)*)"
+    r"((?:[A-ZÀ-Þ][\w'\u2019.-]*)(?:\s+[A-ZÀ-Þ][\w'\u2019-]*)*)"
 )
-_WHOLE_PROMPT = frozenset("query question text prompt topic input task content message".split())
+_WHOLE_PROMPT = frozenset(
+    ("query", "question", "text", "prompt", "topic", "input", "task", "content", "message")
+)
 
 
 def calls_for(prompt: str, tools: Sequence[ToolSpec], choice: str) -> list[tuple[str, str]]:
@@ -201,7 +203,7 @@ class _Literals:
     def __init__(self, prompt: str) -> None:
         self._prompt = prompt
         self._numbers = [m[0] for m in _NUMBER.finditer(prompt)]
-        self._texts = [next(filter(None, m.groups())) for m in _QUOTED.finditer(prompt)]
+        self._texts: list[str] = [next(filter(None, m.groups())) for m in _QUOTED.finditer(prompt)]
         self._texts += [m[1].rstrip(".") for m in _PLACE.finditer(prompt)]
 
     def take(self, name: str, rules: dict[str, _Json], *, required: bool) -> _Json:
@@ -225,7 +227,7 @@ class _Literals:
     def _text(self, name: str) -> str | None:
         if self._texts:
             return self._texts.pop(0)
-        return self._prompt[:400] or None if name in _WHOLE_PROMPT else None
+        return (self._prompt[:400] or None) if name in _WHOLE_PROMPT else None
 
 
 def _mentions(prompt: str, value: object) -> bool:

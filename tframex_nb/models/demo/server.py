@@ -109,12 +109,13 @@ class _Serving(threading.Thread):
     def _build(self) -> uvicorn.Server:
         import uvicorn
 
+        from tframex_nb.models.demo._protocol import QuietProtocol
         from tframex_nb.models.demo.app import build_app
 
         app = build_app(self._token, self._listening.getsockname()[1])
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=QuietProtocol,
             ws="none",
             loop="asyncio",
             lifespan="off",

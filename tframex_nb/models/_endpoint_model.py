@@ -1,0 +1,151 @@
+"""A chat model of one endpoint, made at its first call: resolving a name does no I/O."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from tframex_nb.errors import AuthError, SettingsError
+from tframex_nb.messages import TextDelta
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+
+    from tframex_nb.messages import Event, Message
+    from tframex_nb.models.openai_compatible import VLLMModel
+
+__all__ = ["EndpointModel"]
+
+_SHOWN = 8  # models that an error lists
+
+
+class EndpointModel:
+    """A model that is reached through an endpoint's name; satisfies ``ChatModel``.
+
+    ``make`` builds the model for a model's name. Without a name, the endpoint is asked for its
+    models at the first call: the only one is used, several are an error that lists them.
+    ``notes`` say why no key is sent; a refused key is explained with them.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        model_name: str | None,
+        make: Callable[[str], VLLMModel],
+        *,
+        notes: Sequence[str] = (),
+        label: str = "",
+    ) -> None:
+        self._endpoint = endpoint
+        self._name = model_name
+        self._make = make
+        self._notes = tuple(notes)
+        self._label = label
+        self._inner: VLLMModel | None = None
+
+    @property
+    def model_name(self) -> str:
+        """The model's name as the endpoint knows it; empty until it has been asked."""
+        return self._name or ""
+
+    @property
+    def label(self) -> str:
+        """What people see in a footer, such as ``team:gpt-5`` or ``demo``."""
+        if self._label:
+            return self._label
+        parts = [part for part in (self._endpoint, self._name) if part]
+        return ":".join(parts) or "the endpoint's model"
+
+    @property
+    def api_url(self) -> str:
+        """The endpoint's base URL, without credentials."""
+        return self._model().api_url
+
+    async def stream(
+        self,
+        messages: Sequence[Message | Mapping[str, Any]],
+        **params: Any,  # sampling parameters go to the endpoint unchanged
+    ) -> AsyncGenerator[Event, None]:
+        """Yield the run events of one model call; see ``VLLMModel.stream``.
+
+        Raises ``SettingsError`` where no model is named and the endpoint has several.
+        """
+        try:
+            if self._name is None:
+                self._name = await self._only_model()
+            async with contextlib.aclosing(self._model().stream(messages, **params)) as events:
+                async for event in events:
+                    yield event
+        except AuthError as exc:
+            self._explain(exc)
+            raise
+
+    async def call_stream(
+        self,
+        messages: Sequence[Message | Mapping[str, Any]],
+        **params: Any,  # sampling parameters go to the endpoint unchanged
+    ) -> AsyncGenerator[str, None]:
+        """Yield the answer's text, piece by piece."""
+        async with contextlib.aclosing(self.stream(messages, **params)) as events:
+            async for event in events:
+                if isinstance(event, TextDelta):
+                    yield event.text
+
+    async def run(
+        self,
+        messages: Sequence[Message | Mapping[str, Any]],
+        **params: Any,  # sampling parameters go to the endpoint unchanged
+    ) -> str:
+        """Return the whole text of the answer."""
+        return "".join([text async for text in self.call_stream(messages, **params)])
+
+    async def list_models(self) -> list[str]:
+        """Return the names that the endpoint lists."""
+        try:
+            return await self._model().list_models()
+        except AuthError as exc:
+            self._explain(exc)
+            raise
+
+    async def close_client(self) -> None:
+        """Close the connections (the seed's name for ``aclose``)."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections; a later call opens new ones."""
+        inner, self._inner = self._inner, None
+        if inner is not None:
+            await inner.aclose()
+
+    def __repr__(self) -> str:
+        return f"<EndpointModel {self.label}>"
+
+    def _model(self) -> VLLMModel:
+        name = self._name or ""
+        if self._inner is None or self._inner.model_name != name:
+            self._inner = self._make(name)
+        return self._inner
+
+    async def _only_model(self) -> str:
+        nameless = self._model()
+        try:
+            names = await self.list_models()
+        finally:
+            self._inner = None
+            await nameless.aclose()
+        if len(names) == 1:
+            return names[0]
+        where = self._endpoint or nameless.api_url
+        prefix = f"{self._endpoint}:" if self._endpoint else ""
+        if not names:
+            raise SettingsError(f"{where} has no model loaded", hint="load one there first")
+        shown = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+        raise SettingsError(
+            f"{where} has {len(names)} models and none is chosen",
+            hint=f"choose one with -m {prefix}{names[0]}, or set TFRAMEX_MODEL; it has: {shown}",
+        )
+
+    def _explain(self, error: AuthError) -> None:
+        """Add to a refused key why no key was sent."""
+        if self._notes and self._notes[0] not in error.hint:
+            error.hint = "; ".join(part for part in (error.hint, *self._notes) if part)

@@ -1,0 +1,80 @@
+"""Asking endpoints whether they are there: short, at the same time, without a key."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from tframex_nb.settings.urls import is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["EndpointStatus", "probe_all"]
+
+PROBE = 0.25  # seconds for one probe; all run at once
+_MANY = 50  # models that a row keeps
+_LONG = 120  # characters of a model's name
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointStatus:
+    """One row of the models table.
+
+    ``kind`` is configured, found, demo or preset; ``state`` says in a few words whether it can
+    be used, ``next`` what to type. ``selected`` marks what answers when no model is named.
+    """
+
+    name: str
+    kind: str
+    url: str = ""
+    models: tuple[str, ...] = ()
+    state: str = ""
+    next: str = ""
+    selected: bool = False
+
+
+async def probe_all(rows: Sequence[EndpointStatus]) -> list[EndpointStatus]:
+    """Return the rows with what each endpoint answers to ``GET /models``; 0.3 s at most.
+
+    No key is sent. A loopback address is never asked through a proxy.
+    """
+    import httpx  # noqa: F401 - imported before the clock of the probes runs
+
+    return list(await asyncio.gather(*(_probe(row) for row in rows)))
+
+
+async def _probe(row: EndpointStatus) -> EndpointStatus:
+    from tframex_nb.http import quick_get
+
+    try:
+        async with asyncio.timeout(PROBE):
+            found = await quick_get(f"{row.url}/models", PROBE, trust_env=not is_loopback(row.url))
+    except TimeoutError:
+        return replace(row, state="no answer in time")
+    except OSError:
+        return replace(row, state="nothing answers")
+    if found.status in (401, 403):
+        return replace(row, state="wants a key")
+    if not 200 <= found.status < 300:  # noqa: PLR2004 - HTTP's 2xx
+        return replace(row, state=f"answers {found.status}")
+    models = _names(found.body)
+    if models is None:
+        return replace(row, state="answers, not as OpenAI does")
+    return replace(row, models=models, state="ready")
+
+
+def _names(body: bytes) -> tuple[str, ...] | None:
+    """Return the names in a list of models, or None where it is none.
+
+    The text comes from whoever has the port, so it is cut and stripped of control characters.
+    """
+    try:
+        rows = json.loads(body)["data"]
+        found = [str(row["id"]) for row in rows[:_MANY] if row.get("id")]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    shown = ("".join(c for c in name if c.isprintable())[:_LONG] for name in found)
+    return tuple(sorted({name for name in shown if name}))

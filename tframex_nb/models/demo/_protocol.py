@@ -1,0 +1,18 @@
+"""HTTP/1.1 for the demo server, with a logger of its own: a notebook is no server's log."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+__all__ = ["QuietProtocol"]
+
+
+class QuietProtocol(H11Protocol):
+    """uvicorn's own protocol, silent: ``demo:cut`` would print an error at each scripted fault."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # uvicorn's own arguments
+        super().__init__(*args, **kwargs)
+        self.logger = logging.Logger("tframex_nb.models.demo", logging.CRITICAL + 1)
