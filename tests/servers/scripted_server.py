@@ -20,7 +20,7 @@ from tframex_nb.models import VLLMModel
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
 
-__all__ = ["Request", "Say", "ScriptedServer", "play", "scripted_server", "server"]
+__all__ = ["Request", "Say", "ScriptedServer", "play", "scripted_server", "server", "until"]
 
 PATIENCE = 10  # seconds that a test waits for the server to see something
 
@@ -101,7 +101,6 @@ class ScriptedServer:
         self.requests: list[Request] = []
         self.busy = 0
         self.busiest = 0
-        self.holding = threading.Event()  # set while a reply with ``hold`` has sent its pieces
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._stop = asyncio.Event()
@@ -120,10 +119,6 @@ class ScriptedServer:
     def wait_closed(self, index: int = -1) -> bool:
         """Wait until the client has gone away from a request."""
         return self.requests[index].closed.wait(PATIENCE)
-
-    async def held(self) -> None:
-        """Wait until a reply holds its stream open."""
-        assert await asyncio.to_thread(self.holding.wait, PATIENCE)
 
     def start(self) -> None:
         self._thread.start()
@@ -181,7 +176,6 @@ class ScriptedServer:
         if say.cut:
             raise ConnectionResetError
         if say.hold:
-            self.holding.set()
             await reader.read()  # the client says nothing more: this ends when it goes away
             request.closed.set()
             raise ConnectionResetError
@@ -197,6 +191,13 @@ class ScriptedServer:
         if not self.script:
             return Say(status=400, error="the script has no more replies")
         return self.script.pop(0)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for what nothing announces, such as text that has reached a nested run."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.001)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ _SECRETS = re.compile(
     r"""(?ix)
     (?P<lead> \b(?:bearer|basic)\s+
       | \b(?:api[-_]?key|access[-_]?key|token|secret|password|passwd|authorization)\b
-        ["']?\s*[=:]\s*["']?
+        ["']?\s*[=:]\s*["']?(?:bearer\s+|basic\s+)?
       | ://[^/\s:@]*: (?=[^/\s@]+@)
       | \b(?=(?:sk|pk|rk|ghp|gho|hf|xox[bp])[-_][\w-]{8})
     )

@@ -165,7 +165,7 @@ def _field(
         note = None
     else:
         note = next((m for m in metadata if isinstance(m, str)), note)
-    if default is None:
+    if default is None and hint is not Any:
         hint = typing.Optional[hint]  # noqa: UP045 - the hint is a value here
     told = {"description": note} if note else {}
     annotation = Annotated[(hint, *own, pydantic.Field(alias=parameter.name, **told))]

@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from tframex_nb.agents.base import BaseAgent
-from tframex_nb.agents.nesting import Caller, calling
+from tframex_nb.agents.nesting import Caller, calling, check_depth
 from tframex_nb.agents.running import closing
 from tframex_nb.agents.toolbox import Toolbox
 from tframex_nb.errors import InvalidInput, StepLimitReached
@@ -61,6 +61,10 @@ class Agent(BaseAgent):
         """The tools as a model sees them."""
         return tuple(self._toolbox)
 
+    @tools.setter
+    def tools(self, tools: Iterable[Callable[..., Any] | BaseAgent | Tool]) -> None:
+        self._toolbox = Toolbox(tools)
+
     async def steps(
         self,
         messages: list[Message],
@@ -73,14 +77,17 @@ class Agent(BaseAgent):
         """Yield the events of model calls and tools, until an answer wants no more tools.
 
         ``tools`` and ``max_steps`` replace the agent's own for this run. Raises
-        StepLimitReached, which holds the text so far.
+        StepLimitReached, which holds the text so far, and AgentError where agents ask each
+        other in a circle.
         """
+        check_depth(self.name)
         toolbox = self._toolbox if tools is None else Toolbox(tools)
         caller = functools.partial(calling, Caller(self.name, model))
         answer = Message("assistant")
         if len(toolbox):
             params["tools"] = toolbox.schemas()
-        for left in reversed(range(max_steps or self.max_steps)):
+        bound = max_steps or self.max_steps
+        for left in reversed(range(bound)):
             async with closing(model.stream(messages, **params)) as events:
                 async for event in events:
                     yield event
@@ -96,12 +103,12 @@ class Agent(BaseAgent):
                     yield result
                     messages.append(_as_message(result))
             params = _unforced(params)
-        raise self._out_of_steps(answer)
+        raise self._out_of_steps(answer, bound)
 
-    def _out_of_steps(self, answer: Message) -> StepLimitReached:
+    def _out_of_steps(self, answer: Message, bound: int) -> StepLimitReached:
         wanted = ", ".join(dict.fromkeys(call.name for call in answer.tool_calls))
         error = StepLimitReached(
-            f"{self.name!r} used up its model calls and still wants to call {wanted}",
+            f"{self.name!r} used up its {bound} model calls and still wants to call {wanted}",
             hint="raise max_steps, or ask for less at a time",
         )
         error.received = answer.text or (self.last.text if self.last else "")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tframex_nb.models.base import ChatModel
 
-__all__ = ["Caller", "agent_tool", "calling"]
+__all__ = ["Caller", "agent_tool", "calling", "check_depth"]
 
 MAX_NESTING = 5  # agents waiting for each other; deeper is nearly always a circle
 
@@ -45,6 +45,20 @@ def calling(caller: Caller) -> Iterator[None]:
         _callers.reset(token)
 
 
+def check_depth(agent: str) -> None:
+    """Raise AgentError where too many agents wait for each other, this one included.
+
+    It counts an agent that a tool asks in its own way, too, not only agents given as tools.
+    """
+    callers = _callers.get()
+    if len(callers) > MAX_NESTING:
+        chain = " > ".join([*(caller.agent for caller in callers), agent])
+        raise AgentError(
+            f"agents ask each other more than {MAX_NESTING} deep: {chain}",
+            hint="let one of them answer without asking another",
+        )
+
+
 def agent_tool(
     agent: str,
     ask: Callable[..., Awaitable[str]],  # prompt, and what ``BaseAgent.stream`` takes
@@ -56,19 +70,13 @@ def agent_tool(
     """Return a tool with one argument that asks an agent.
 
     Its run neither sees nor changes the agent's conversation. An agent without a model of its
-    own uses its caller's. Agents may ask each other ``MAX_NESTING`` deep.
+    own uses its caller's.
     """
 
     async def answer(
         prompt: Annotated[str, "the whole task: the agent sees nothing else of this conversation"],
     ) -> str:
         callers = _callers.get()
-        if len(callers) > MAX_NESTING:
-            chain = " > ".join([*(caller.agent for caller in callers), agent])
-            raise AgentError(
-                f"agents ask each other more than {MAX_NESTING} deep: {chain}",
-                hint="answer without this tool",
-            )
         options: dict[str, Any] = {"remember": False, "fresh": True}  # a model, two switches
         if callers and not own_model:
             options["model"] = callers[-1].model

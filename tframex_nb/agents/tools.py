@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import re
@@ -119,14 +120,17 @@ def tool(
     thread: bool = False,
     writes: bool = False,
 ) -> F | Callable[[F], F]:
-    """Mark a function as a tool; it stays the function that it was.
+    """Mark a function as a tool: as a decorator, or ``tool(function, name="…")``.
 
-    Unmarked functions are tools too: the marks only say what the function itself cannot.
+    The function stays what it was, and can be called as before; called with a function, this
+    leaves it unmarked and returns a marked stand-in. Unmarked functions are tools too: marks
+    only say what the function itself cannot.
     """
     marks = ToolMarks(name, description, thread, writes)
     if function is None:
         return functools.partial(_mark, marks=marks)
-    return _mark(function, marks=marks)
+    stand_in: Any = functools.partial(function)  # calls as the function does, so it is an F
+    return _mark(function if marks == ToolMarks() else stand_in, marks=marks)
 
 
 def marks_of(function: Callable[..., Any]) -> ToolMarks:  # a tool may be any callable
@@ -173,12 +177,8 @@ _MARK = "__tframex_tool__"
 
 
 def _mark(function: F, *, marks: ToolMarks) -> F:
-    try:
+    with contextlib.suppress(AttributeError):  # bound methods and builtins take none
         setattr(function, _MARK, marks)
-    except AttributeError:  # a bound method, a builtin: they take no attributes
-        marked: Any = functools.partial(function)  # stands in for the function, as F
-        setattr(marked, _MARK, marks)
-        return marked  # type: ignore[no-any-return]  # a partial calls as the function does
     return function
 
 
