@@ -138,10 +138,7 @@ def _read(path: Path) -> Found:
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
     try:
-        with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 - pathlib cannot take a descriptor
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise _Unreadable("it is no regular file")
-            data = file.read(LIMIT + 1)
+        data = _bytes_of(os.open(path, flags))
         linked = path.is_symlink() and not path.resolve().is_relative_to(path.parent.resolve())
     except (OSError, RuntimeError) as exc:
         raise _Unreadable(getattr(exc, "strerror", None) or "it cannot be opened") from None
@@ -151,6 +148,20 @@ def _read(path: Path) -> Found:
         return Found(path, data.decode("utf-8-sig"), linked)
     except UnicodeDecodeError:
         raise _Unreadable("it is not UTF-8 text") from None
+
+
+def _bytes_of(descriptor: int) -> bytes:
+    """Read one byte more than the bound, and close the descriptor."""
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _Unreadable("it is no regular file")
+        parts, room = [], LIMIT + 1
+        while room and (part := os.read(descriptor, room)):
+            parts.append(part)
+            room -= len(part)
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
 
 
 def _filled(value: str, raw: dict[str, str], depth: int) -> str | Reference:
@@ -173,6 +184,6 @@ def _filled(value: str, raw: dict[str, str], depth: int) -> str | Reference:
 
 def _not_toml(path: Path, exc: Exception) -> SettingsError:
     """Name the place of a syntax error, without the text there: it may be a key."""
-    place = re.search(r"\(at (line \d+, column \d+)\)", str(exc))
+    place = re.search(r"\(at (line \d+, column \d+|end of document)\)", str(exc))
     where = f" ({place[1]})" if place else ""
     return SettingsError(f"{path} is not valid TOML{where}", hint="mend that line, or remove it")

@@ -15,4 +15,5 @@ class QuietProtocol(H11Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # uvicorn's own arguments
         super().__init__(*args, **kwargs)
-        self.logger = logging.Logger("tframex_nb.models.demo", logging.CRITICAL + 1)
+        # Outside the tree of loggers, so that no handler of the user shows it
+        self.logger = logging.Logger("demo", logging.CRITICAL + 1)  # noqa: LOG001 - see above
