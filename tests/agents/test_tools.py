@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import collections.abc
+import collections.abc  # noqa: TC003 - the hints are read at run time
 import dataclasses
 import enum
 import functools
