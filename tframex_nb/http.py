@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit, urlunsplit
+from urllib.request import getproxies
 
 from tframex_nb.errors import PoolExhausted, SettingsError
 from tframex_nb.settings.urls import is_loopback, origin
@@ -139,7 +140,7 @@ def open_client(
 ) -> httpx.AsyncClient:
     """Return a client for the origin of ``url``; it opens nothing yet.
 
-    It follows no redirect, and reads without a bound of its own: the model's ``Waits`` hold the bounds.
+    It follows no redirect and bounds no read: the model's ``Waits`` do that.
     Raises ``SettingsError`` for a CA bundle or a proxy that cannot be used.
     """
     import httpx
@@ -236,6 +237,14 @@ class Pool:
         """How many responses are being read now."""
         return self._open
 
+    @property
+    def through_proxy(self) -> bool:
+        """Whether a proxy stands between, by the options or by the environment."""
+        environment = self._options.trust_env and not is_loopback(self._url)
+        proxies = getproxies() if environment else {}
+        scheme = self._url.partition(":")[0]
+        return bool(self._options.proxy or proxies.get(scheme) or proxies.get("all"))
+
     @contextlib.asynccontextmanager
     async def request(
         self, method: str, url: str, *, content: bytes | None = None
@@ -256,6 +265,10 @@ class Pool:
                 await response.aclose()
         finally:
             self._open -= 1
+
+    async def open(self) -> None:
+        """Make the client for the running loop, outside any bound: CAs take time to load."""
+        await self._ready()
 
     async def aclose(self) -> None:
         """Close every connection; the next request opens new ones."""
@@ -282,7 +295,7 @@ class Pool:
             raise CrossOriginRedirect(response.status_code, "(not a URL)") from None
         keeps_method = response.status_code in {307, 308} or method == "GET"
         if not location or not keeps_method or origin(target) != origin(self._url):
-            raise CrossOriginRedirect(response.status_code, public_url(target))
+            raise CrossOriginRedirect(response.status_code, public_url(target) if location else "")
         return target
 
     async def _ready(self) -> httpx.AsyncClient:

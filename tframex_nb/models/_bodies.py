@@ -121,7 +121,7 @@ def _inner(value: dict[str, Any], depth: int) -> ErrorBody:
     for key in keys:
         if value.get(key):
             return _read_value(value[key], depth=depth + 1)
-    return ErrorBody(", ".join(f"{k}: {v}" for k, v in value.items() if _is_scalar(v)))
+    return ErrorBody(", ".join(f"{k}: {v}" for k, v in value.items()))
 
 
 def _place(item: Any) -> str:

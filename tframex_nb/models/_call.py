@@ -35,6 +35,7 @@ WHOLE_BODY = 64 << 20  # bytes of an answer that came as one JSON document
 GRACE = 5.0  # seconds for usage and [DONE] once the answer has finished
 DRAIN = 0.1  # seconds for the end of the body after [DONE], so that the connection is kept
 _BLANK = b" \t\r\n\xef\xbb\xbf"  # white space and the bytes of a BOM
+_ENCODINGS = {"", "identity", "gzip", "deflate"}
 _CONTEXT_HINT = (
     "the prompt may not fit the model's context: try a shorter one; see the server's log"
 )
@@ -73,7 +74,7 @@ async def answer(
             call.raise_fault()
             await call.drain(chunks)
     except Exception as exc:
-        fault = call.typed(exc)
+        fault = call.typed(exc, proxied=pool.through_proxy)
         if fault is exc:
             raise
         raise fault from bare(exc)
@@ -103,6 +104,10 @@ class _Call:
         if not response.is_success:
             body = await _error_body(response, self._waits)
             raise from_status(self._target, response.status_code, response.headers, body)
+        encoding = response.headers.get("content-encoding", "identity")
+        if encoding.lower() not in _ENCODINGS:
+            shown = self._target.clean(encoding, 40)
+            raise Malformed(f"a body in a content-encoding nobody asked for ({shown})")
 
     def feed(self, chunk: bytes, events: list[Event]) -> None:
         """Take bytes in; add the events that they complete to ``events``."""
@@ -151,7 +156,7 @@ class _Call:
             async for _ in chunks:
                 pass
 
-    def typed(self, exc: Exception) -> ModelError:
+    def typed(self, exc: Exception, *, proxied: bool) -> ModelError:
         """Return the fault as the one error that the floors above know."""
         received = self._assembly.received
         match exc:
@@ -165,7 +170,9 @@ class _Call:
             case EventTooLarge():
                 return self._bad("sent one event without an end (more than 16 MiB)", received)
             case _:
-                return from_exception(self._target, exc, received, begun=self._begun)
+                return from_exception(
+                    self._target, exc, received, begun=self._begun, proxied=proxied
+                )
 
     def _sniff(self, chunk: bytes) -> bytes:
         """Tell JSON and web pages from an event stream by their first byte, not by the header.
@@ -254,7 +261,11 @@ class _Call:
 
     def _unfinished(self) -> ModelError:
         if self._assembly.answered:
-            return truncated(self._target, "the stream ended without a finish reason")
+            fault = truncated(self._target, "the stream ended without a finish reason")
+            fault.transient = False
+            if not self._assembly.received:
+                fault.hint = _CONTEXT_HINT
+            return fault
         if self._phase == "first byte" and (self._reader.strange or not self._head.strip()):
             return strange_body(self._target, self._reader.strange, self._headers)
         return self._bad("ended the stream without an answer", "", hint=_CONTEXT_HINT)

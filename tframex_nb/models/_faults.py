@@ -8,6 +8,7 @@ characters, or with a secret in it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from tframex_nb.errors import BadResponse, ConnectionFailed, ModelError, ModelTimeout, Truncated
@@ -34,11 +35,12 @@ class _Unconnected:
 
 
 _PROXY_HINT = "check TFRAMEX_PROXY and HTTPS_PROXY; NO_PROXY lists hosts that need none"
+_PROXY = _Unconnected("cannot be reached through the proxy", _PROXY_HINT)
 _NOBODY = _Unconnected(
     "is not there", "is the server running? -m demo works without one", transient=True
 )
 _REASONS = (
-    (("proxy", "socks"), _Unconnected("cannot be reached through the proxy", _PROXY_HINT)),
+    (("proxy", "socks"), _PROXY),
     (
         ("certificate", "hostname mismatch"),
         _Unconnected(
@@ -98,14 +100,17 @@ def from_payload(target: Target, payload: Any, received: str) -> ModelError:
     """Return the error for an error object that came with HTTP 200, often in mid-stream."""
     error = read_error(payload)
     status = error.status or 500
-    fault = _classify(target, status, error, wait=error.retry_after, received=received)
-    fault.status = error.status or 200
+    wait = error.retry_after
+    fault = _classify(target, status, error, wait=wait, received=received, place="in the stream")
+    fault.status = error.status or HTTPStatus.OK
     return fault
 
 
 def strange_body(target: Target, body: bytes, headers: Mapping[str, str]) -> BadResponse:
     """Return the error for a 200 whose body is neither an event stream nor an answer."""
-    text = target.clean(read_error(body).message)
+    text = target.clean(read_error(body).message) or target.clean(
+        body[:400].decode("utf-8", "replace")
+    )
     kind = headers.get("content-type", "").partition(";")[0] or "no content type"
     if body[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         return BadResponse(
@@ -130,9 +135,11 @@ def strange_body(target: Target, body: bytes, headers: Mapping[str, str]) -> Bad
     )
 
 
-def from_exception(target: Target, exc: Exception, received: str, *, begun: bool) -> ModelError:
+def from_exception(
+    target: Target, exc: Exception, received: str, *, begun: bool, proxied: bool
+) -> ModelError:
     """Return the error for what httpx or ``http`` raised; ``begun`` once headers came."""
-    fault = _from_own(target, exc) or _from_httpx(target, exc, begun=begun)
+    fault = _from_own(target, exc) or _from_httpx(target, exc, begun=begun, proxied=proxied)
     fault.received = received
     return fault
 
@@ -148,13 +155,19 @@ def bare(exc: BaseException) -> BaseException:
 
 
 def _classify(
-    target: Target, status: int, error: ErrorBody, *, wait: float | None, received: str
+    target: Target,
+    status: int,
+    error: ErrorBody,
+    *,
+    wait: float | None,
+    received: str,
+    place: str = "",
 ) -> ModelError:
     verdict = judge(status, error, wait)
     said = target.clean(error.message)
     what = verdict.what.format(model=target.model)
     fault = verdict.kind(
-        f"{target.url} {what} ({status})" + (f": {said}" if said else ""),
+        f"{target.url} {what} ({place or status})" + (f": {said}" if said else ""),
         hint=verdict.hint.format(url=target.url, keyed=_keyed(target), base=_url_hint(target)),
         url=target.url,
         status=status,
@@ -211,9 +224,9 @@ def _timeout(target: Target, phase: str, seconds: float) -> ModelTimeout:
 
 
 def _redirect(target: Target, exc: CrossOriginRedirect) -> BadResponse:
-    location = target.clean(exc.location)
-    if origin(exc.location)[:2] == origin(target.url)[:2]:
-        why = "and a POST does not survive that redirect, or the port differs"
+    location = target.clean(exc.location) or "nowhere"
+    if not exc.location or origin(exc.location) == origin(target.url):
+        why = "and a POST does not survive that redirect"
     else:
         why = "which is another origin, so the request and the key were not sent there"
     return BadResponse(
@@ -224,7 +237,7 @@ def _redirect(target: Target, exc: CrossOriginRedirect) -> BadResponse:
     )
 
 
-def _from_httpx(target: Target, exc: Exception, *, begun: bool) -> ModelError:
+def _from_httpx(target: Target, exc: Exception, *, begun: bool, proxied: bool) -> ModelError:
     import httpx
 
     if isinstance(exc, httpx.ConnectTimeout):
@@ -237,6 +250,12 @@ def _from_httpx(target: Target, exc: Exception, *, begun: bool) -> ModelError:
             hint="switch compression off in the server or in the proxy before it",
             url=target.url,
         )
+    if isinstance(exc, httpx.InvalidURL) or "location header" in str(exc):
+        return BadResponse(
+            f"{target.url} redirects to something that is no HTTP URL",
+            hint=f"check the URL: {_url_hint(target)}",
+            url=target.url,
+        )
     if begun:
         return truncated(target, target.clean(str(exc)) or type(exc).__name__)
     if isinstance(exc, httpx.RemoteProtocolError) and "disconnected" not in str(exc).lower():
@@ -245,7 +264,7 @@ def _from_httpx(target: Target, exc: Exception, *, begun: bool) -> ModelError:
             hint="check port and scheme: is it https://?",
             url=target.url,
         )
-    return _unconnected(target, exc)
+    return _unconnected(target, exc, proxied=proxied)
 
 
 def truncated(target: Target, why: str) -> Truncated:
@@ -260,17 +279,16 @@ def truncated(target: Target, why: str) -> Truncated:
     return fault
 
 
-def _unconnected(target: Target, exc: Exception) -> ConnectionFailed:
+def _unconnected(target: Target, exc: Exception, *, proxied: bool) -> ConnectionFailed:
     import httpx
 
     said = target.clean(str(exc)) or type(exc).__name__
     low = said.lower()
-    if isinstance(exc, httpx.ProxyError):
-        reason = _Unconnected("cannot be reached through the proxy", _PROXY_HINT)
-    else:
-        reason = next(
-            (reason for words, reason in _REASONS if any(word in low for word in words)), _NOBODY
-        )
+    reason = next(
+        (reason for words, reason in _REASONS if any(word in low for word in words)), _NOBODY
+    )
+    if isinstance(exc, httpx.ProxyError) or (proxied and reason is _NOBODY):
+        reason = _PROXY
     fault = ConnectionFailed(
         f"{target.url} {reason.what}: {said}", hint=reason.hint, url=target.url
     )

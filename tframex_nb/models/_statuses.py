@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from tframex_nb.errors import (
     AuthError,
     BadRequest,
+    BadResponse,
+    ConnectionFailed,
     ContextOverflow,
     ModelError,
     ModelNotFound,
@@ -105,6 +107,11 @@ _GAVE_UP = Verdict(
 _TOO_LARGE = Verdict(
     BadRequest, "finds the request too large", "send less: a shorter context, fewer images"
 )
+_PROXY = Verdict(
+    ConnectionFailed,
+    "cannot be reached: the proxy wants a login",
+    "write it into the proxy's URL (TFRAMEX_PROXY), as in http://user:password@host:port",
+)
 _REFUSED = "mend what the message names: a parameter (-p), a tool's schema, response_format"
 
 
@@ -133,17 +140,25 @@ def _by_status(status: int, wait: float | None) -> Verdict:
         return _GAVE_UP
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return _TOO_LARGE
+    if status < HTTPStatus.BAD_REQUEST:
+        return Verdict(BadResponse, "sent a status that answers nothing", "{base}")
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return _PROXY
+    if status in _LASTING:
+        return Verdict(ServerError, "cannot do this", _REFUSED)
     if status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return Verdict(BadRequest, "refused the request", _REFUSED, transient=status in _PASSING)
     if status in _BUSY:
         hint = f"{_again(wait)}; is the model loaded?"
         return Verdict(ServerError, "is overloaded or not ready", hint, transient=True)
     hint = f"{_again(wait)}; the server's log says why it failed"
-    return Verdict(ServerError, "failed", hint, transient=status not in _LASTING)
+    return Verdict(ServerError, "failed", hint, transient=True)
 
 
 def _again(wait: float | None) -> str:
-    return "run it again in a moment" if wait is None else f"run it again in {wait:.3g} s"
+    if not wait:
+        return "run it again in a moment"
+    return f"run it again in {wait:.0f} s" if wait >= 1 else f"run it again in {wait:.2g} s"
 
 
 def _is_spent(status: int, error: ErrorBody, wait: float | None) -> bool:

@@ -117,6 +117,7 @@ class VLLMModel:
         generator, or cancelling its task, closes the connection. Raises ``ModelError`` with
         what was ``received``; nothing is retried once an event of the answer was given.
         """
+        await self._pool.open()
         waits = Waits(self._timeouts)
         started = False
         attempt = 0
@@ -168,6 +169,7 @@ class VLLMModel:
 
     async def list_models(self) -> list[str]:
         """Return the names that the endpoint lists under ``/models``, sorted."""
+        await self._pool.open()
         waits = Waits(self._timeouts)
         waits.expect_first_byte()
         begun = False
@@ -181,7 +183,10 @@ class VLLMModel:
         except ModelError:
             raise
         except Exception as exc:  # noqa: BLE001 - the one wall around httpx, which raises many
-            raise from_exception(self._target, exc, "", begun=begun) from bare(exc)
+            fault = from_exception(
+                self._target, exc, "", begun=begun, proxied=self._pool.through_proxy
+            )
+            raise fault from bare(exc)
         finally:
             waits.close()
         if not response.is_success:
