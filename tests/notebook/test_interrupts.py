@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 
 import pytest
@@ -176,3 +177,32 @@ def test_objects_bound_to_the_kernels_loop_work_inside_tools(kernel, clock):
         shown = kernel.run("[m.text for m in r.messages if m.role == 'tool']")
         assert shown.displays[0]["text/plain"] == "['200 fed']"
     kernel.run("feeder.cancel(); await client.aclose()")
+
+
+def test_a_thousand_interrupts_at_random_instants_leave_the_kernel_alive(kernel, clock):
+    """Before, during and after runs of every kind; the kernel goes on as if nothing was."""
+    kernel.run(
+        "from tframex_nb import Agent\n"
+        "bob = Agent('bob', model='text-2000-r500')\n"
+        "def nap():\n    'Nap.'\n    time.sleep(0.02)"
+    )
+    codes = (
+        "%%agent -m text-2000-r500\ngo",
+        "%%agent -m tool-nap --tools nap\ngo",
+        "%%agent -m hang\ngo",
+        "%%time\n%%agent -m text-2000-r500\ngo",
+        "await bob.run('go')",
+        "bob.run_sync('go')",
+    )
+    dice = random.Random(7)
+    for _ in range(200):
+        cell = kernel.start(dice.choice(codes), stop_on_error=False)
+        for _ in range(5):
+            time.sleep(dice.random() * 0.02)
+            kernel.interrupt()
+        while not cell.done.wait(1.0):
+            kernel.interrupt()
+        assert kernel.manager.is_alive()
+    assert kernel.run("%%agent --out r\ngo").status == "ok"
+    assert kernel.run("r.status").displays[0]["text/plain"] == "'finished'"
+    assert kernel.run("len(asyncio.all_tasks()) < 10").displays[0]["text/plain"] == "True"

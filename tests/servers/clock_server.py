@@ -71,11 +71,11 @@ class Server:
         answer = asyncio.ensure_future(self._answer(writer, request, run, kind, rest))
         gone = asyncio.ensure_future(reader.read(1))
         await asyncio.wait([answer, gone], return_when=asyncio.FIRST_COMPLETED)
-        if answer.done() and not answer.exception():
-            gone.cancel()
-            return False
-        run["closed"] = run["closed"] or time.monotonic()
+        if not answer.done() or answer.exception():
+            run["closed"] = time.monotonic()
         answer.cancel()
+        gone.cancel()
+        await asyncio.gather(answer, gone, return_exceptions=True)
         return False
 
     async def _answer(self, writer, request, run, kind, rest) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
-from tframex_nb.interrupts import interruptible
+from tframex_nb.interrupts import RunStopped, interruptible
 from tframex_nb.notebook import execution
 
 if TYPE_CHECKING:
@@ -94,7 +95,10 @@ class AgentMagics(Magics):
 
         The answer stands in the display, so there is nothing to return.
         """
-        await interruptible(self._work(magic, line, cell))
+        try:
+            await interruptible(self._work(magic, line, cell))
+        except asyncio.CancelledError:  # the kernel's own interrupt came before our handler
+            raise RunStopped from None
 
     def _work(self, magic: str, line: str, cell: str) -> Coroutine[None, None, Run | None]:
         if magic == "ask":
