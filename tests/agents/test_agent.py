@@ -255,3 +255,26 @@ def test_something_that_is_no_model_is_refused_when_the_run_begins():
     with pytest.raises(AgentError, match="is no model"):
         agent.run_sync("hi")
     assert [type(e) for e in agent.last.events] == [RunStarted, RunFailed]
+
+
+def test_tools_and_memory_can_be_changed_between_runs(server, play):
+    """A cell gives a known agent new tools, or another memory; bad ones are refused at once."""
+    server.say("A", "B")
+
+    async def scene(model):
+        agent = Agent("a", model)
+        await agent.run("a")
+        agent.tools = [add]
+        agent.memory = 0
+        await agent.run("b")
+        return agent
+
+    agent = play(scene)
+    assert server.requests[1].tool_names == ["add"]
+    assert server.requests[1].texts == ["b"]
+    assert agent.memory == 0
+    with pytest.raises(ToolError):
+        agent.tools = [3]
+    with pytest.raises(InvalidInput):
+        agent.memory = -1
+    assert [t.name for t in agent.tools] == ["add"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from tframex_nb.agents.base import BaseAgent
+from tframex_nb.agents.base import MEMORY, BaseAgent
 from tframex_nb.agents.nesting import Caller, calling, check_depth
 from tframex_nb.agents.running import closing
 from tframex_nb.agents.toolbox import Toolbox
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Agent"]
 
-MAX_STEPS = 20  # model calls in a run; a loop of tool calls ends here
+MAX_STEPS = 12  # model calls in a run; a loop of tool calls ends here
 
 
 class Agent(BaseAgent):
@@ -41,7 +41,7 @@ class Agent(BaseAgent):
         system: str = "",
         description: str = "",
         max_steps: int = MAX_STEPS,
-        memory: int | None = None,
+        memory: int | None = MEMORY,
         template_id: str = "",
         configuration: Mapping[str, Any] | None = None,  # a framework's own settings
     ) -> None:
@@ -60,6 +60,10 @@ class Agent(BaseAgent):
     def tools(self) -> tuple[Tool, ...]:
         """The tools as a model sees them."""
         return tuple(self._toolbox)
+
+    @tools.setter
+    def tools(self, tools: Iterable[Callable[..., Any] | BaseAgent | Tool]) -> None:  # any callable
+        self._toolbox = Toolbox(tools)
 
     @tools.setter
     def tools(self, tools: Iterable[Callable[..., Any] | BaseAgent | Tool]) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BaseAgent"]
 
+MEMORY = 40  # messages, some twenty turns; without a bound a long notebook overflows the context
 MAX_DESCRIPTION = 1024  # characters; OpenAI refuses longer descriptions of tools
 
 
@@ -29,7 +30,7 @@ class BaseAgent(ABC):
 
     ``model`` is a model, a name that ``%models`` lists, or None for what the settings say.
     ``description`` tells other agents what to ask it, where it is one of their tools.
-    ``memory`` bounds how many earlier messages are sent: None for all, 0 for none.
+    ``memory`` bounds how many earlier messages are sent, the newest: None for all, 0 for none.
     ``last`` is the latest run, also while it goes on and when it failed.
     """
 
@@ -40,7 +41,7 @@ class BaseAgent(ABC):
         *,
         system: str = "",
         description: str = "",
-        memory: int | None = None,
+        memory: int | None = MEMORY,
     ) -> None:
         self.agent_id = agent_id
         self.model = model
@@ -53,6 +54,15 @@ class BaseAgent(ABC):
     def name(self) -> str:
         """What people call the agent."""
         return self.agent_id
+
+    @property
+    def memory(self) -> int | None:
+        """How many earlier messages are sent at most; None for all."""
+        return self.conversation.limit
+
+    @memory.setter
+    def memory(self, memory: int | None) -> None:
+        self.conversation.limit = memory
 
     @abstractmethod
     def steps(

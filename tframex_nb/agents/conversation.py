@@ -62,15 +62,24 @@ class Conversation:
     """
 
     def __init__(self, limit: int | None = None) -> None:
+        self.limit = limit
+        self._entries: list[_Entry] = []
+        self._count = 0
+        self._epoch = 0
+
+    @property
+    def limit(self) -> int | None:
+        """How many earlier messages a model is sent at most; raises InvalidInput below 0."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int | None) -> None:
         if limit is not None and limit < 0:
             raise InvalidInput(
                 f"memory={limit}: an agent cannot remember fewer than 0 messages",
                 hint="memory=0 remembers nothing, memory=None all",
             )
-        self.limit = limit
-        self._entries: list[_Entry] = []
-        self._count = 0
-        self._epoch = 0
+        self._limit = limit
 
     @property
     def turns(self) -> list[Turn]:
