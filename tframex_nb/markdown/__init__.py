@@ -1,0 +1,42 @@
+"""Makes a model's Markdown harmless wherever a saved notebook may be opened.
+
+The same text is read by parsers that disagree (marked with MathJax in JupyterLab, markdown-it
+with KaTeX in VS Code, mistune in nbconvert, cmark on GitHub), so nothing here relies on how one
+of them reads a doubtful construct: outside fenced blocks no character sequence that could begin
+HTML, an image or a dangerous link survives, and fenced blocks are written so that every reader
+sees the same borders.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tframex_nb.markdown._blocks import blocks
+from tframex_nb.markdown._code import MACRO, code_block, code_span
+from tframex_nb.markdown._controls import clean
+
+__all__ = ["clean", "code_block", "code_span", "defang", "escape_inline"]
+
+_PUNCTUATION = re.compile(r"[\\`*_{}\[\]<>&#|~$!@]")
+_BLOCK_START = re.compile(r"^([-+=]|\d{1,9}(?=[.)]))")
+_ORDINARY = re.compile(r"[<\[!\\&`~\x00-\x08\x0b-\x1f\x7f-\U0010ffff]")
+
+
+def defang(text: str) -> str:
+    """Return ``text`` as Markdown that shows the same and does nothing.
+
+    No HTML, no image is loaded (images become links with a visible target), no link but to
+    http, https, mailto, ftp and relative places, no diagram that a front end would draw, no TeX
+    macro that leaves mathematics, no control or bidi character. An unclosed fence is closed, so
+    a text may be cut anywhere while it streams. The time is linear in the length.
+    """
+    if not _ORDINARY.search(text):
+        return text
+    return blocks(clean(text))
+
+
+def escape_inline(text: str) -> str:
+    """Return ``text`` on one line as Markdown that shows exactly these characters."""
+    flat = MACRO.sub(r"\1 ", " ".join(clean(text).split()))
+    escaped = _PUNCTUATION.sub(lambda found: f"&#{ord(found[0])};", flat)
+    return _BLOCK_START.sub(lambda found: f"&#{ord(found[1][0])};{found[1][1:]}", escaped)
