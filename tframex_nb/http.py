@@ -183,7 +183,7 @@ async def quick_get(url: str, within: float, *, trust_env: bool = False) -> Quic
         ):
             body = await read_bounded(response.aiter_bytes(), PROBE_BODY)
             return QuickAnswer(response.status_code, body)
-    except httpx.TimeoutException:
+    except (TimeoutError, httpx.TimeoutException):
         raise TimeoutError(f"{public_url(url)} did not answer in {within:g} s") from None
     except (httpx.HTTPError, httpx.InvalidURL) as exc:
         raise ConnectionError(f"{public_url(url)}: {exc}") from None

@@ -104,7 +104,7 @@ FAULTS = [
     Fault("error_in_choice", ServerError, "engine died", "model loaded?", HALF, 502, True),
     Fault("error_after_finish", ServerError, "late", LOG, HALF, 200, True),
     Fault("error_rate", RateLimited, "slow down", AGAIN, "", 429, True),
-    Fault("error_overflow", ContextOverflow, "cannot fit the prompt into 'm'", "send less", "", 400),
+    Fault("error_overflow", ContextOverflow, "cannot fit the prompt", "send less", "", 400),
     Fault("document_error", ServerError, "model overloaded", "model loaded?", "", 503, True),
     Fault("document_list", AuthError, "bad key", "TFRAMEX_API_KEY", "", 401),
     # waits
@@ -144,7 +144,7 @@ FAULTS = [
     Fault("s403", AuthError, "forbids the access (403)", "TFRAMEX_API_KEY", "", 403),
     Fault("s404_model", ModelNotFound, "has no model 'm' (404)", "%models lists", "", 404),
     Fault("s404_path", ModelNotFound, "has no such path (404)", BASE, "", 404),
-    Fault("s404_html", ModelNotFound, "has no such path (404): 404 Not Found: nginx", BASE, "", 404),
+    Fault("s404_html", ModelNotFound, "path (404): 404 Not Found: nginx", BASE, "", 404),
     Fault("s405", ModelNotFound, "has no such path (405)", BASE, "", 405),
     Fault("s407", ConnectionFailed, "the proxy wants a login", "TFRAMEX_PROXY", "", 407),
     Fault("s408", ModelTimeout, "gave up waiting", AGAIN, "", 408, True),
@@ -183,8 +183,8 @@ FAULTS = [
     # redirects
     Fault("to_elsewhere", BadResponse, "(307) to http://example.com:81/v1?token=…, which is another"
           " origin, so the request and the key were not sent there", "set api_url", "", 307),
-    Fault("to_https", BadResponse, "(301) to https://127.0.0.1/v1/chat/completions, which is another"
-          " origin", "set api_url", "", 301),
+    Fault("to_https", BadResponse, "(301) to https://127.0.0.1/v1/chat/completions, which is"
+          " another origin", "set api_url", "", 301),
     Fault("to_get", BadResponse, "a POST does not survive", "set api_url", "", 302),
     Fault("to_nowhere", BadResponse, "redirects (307) to nowhere", "set api_url", "", 307),
     Fault("to_nonsense", BadResponse, "no HTTP URL", BASE, status=None),

@@ -747,7 +747,10 @@ class FaultServer:
 
 
 async def _read_request(reader: asyncio.StreamReader, number: int) -> Request:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    first = await reader.readexactly(1)
+    if first == b"\x16":  # a TLS handshake: what a plain server says to it is no TLS
+        raise ConnectionAbortedError
+    head = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = head.rstrip().split("\r\n")
     method, path, _ = first.split(" ")
     pairs = (line.partition(":") for line in lines)

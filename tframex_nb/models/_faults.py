@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-__all__ = ["Target", "bare", "from_exception", "from_payload", "from_status", "strange_body"]
+__all__ = [
+    "Target",
+    "bare",
+    "from_exception",
+    "from_payload",
+    "from_status",
+    "shown",
+    "strange_body",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,7 @@ class _Unconnected:
 
 _PROXY_HINT = "check TFRAMEX_PROXY and HTTPS_PROXY; NO_PROXY lists hosts that need none"
 _PROXY = _Unconnected("cannot be reached through the proxy", _PROXY_HINT)
+_NO_TLS = _Unconnected("does not speak TLS", "write http:// instead of https:// for such a server")
 _NOBODY = _Unconnected(
     "is not there", "is the server running? -m demo works without one", transient=True
 )
@@ -48,10 +57,7 @@ _REASONS = (
             "set TFRAMEX_CA_BUNDLE to your CA's PEM file",
         ),
     ),
-    (
-        ("ssl", "tls"),
-        _Unconnected("does not speak TLS", "write http:// instead of https:// for such a server"),
-    ),
+    (("ssl", "tls"), _NO_TLS),
     (
         ("name or service", "getaddrinfo", "name resolution", "nodename", "no address", "idna"),
         _Unconnected(
@@ -142,6 +148,15 @@ def from_exception(
     fault = _from_own(target, exc) or _from_httpx(target, exc, begun=begun, proxied=proxied)
     fault.received = received
     return fault
+
+
+def shown(fault: ModelError) -> ModelError:
+    """Return ``fault`` without the frames that it was raised in.
+
+    Their locals hold what the server sent, and a server may echo the key.
+    """
+    fault.__context__ = None
+    return fault.with_traceback(None)
 
 
 def bare(exc: BaseException) -> BaseException:
@@ -287,6 +302,8 @@ def _unconnected(target: Target, exc: Exception, *, proxied: bool) -> Connection
     reason = next(
         (reason for words, reason in _REASONS if any(word in low for word in words)), _NOBODY
     )
+    if not str(exc) and isinstance(exc, httpx.ConnectError) and target.url.startswith("https"):
+        reason = _NO_TLS  # the server hung up in the handshake
     if isinstance(exc, httpx.ProxyError) or (proxied and reason is _NOBODY):
         reason = _PROXY
     fault = ConnectionFailed(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import functools
 import json
 from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -27,7 +28,14 @@ from tframex_nb.http import (
 from tframex_nb.messages import Event, Message, Retrying, TextDelta
 from tframex_nb.models._bodies import load_json
 from tframex_nb.models._call import answer
-from tframex_nb.models._faults import Target, bare, from_exception, from_status, strange_body
+from tframex_nb.models._faults import (
+    Target,
+    bare,
+    from_exception,
+    from_status,
+    shown,
+    strange_body,
+)
 from tframex_nb.models._retry import RetryPolicy
 from tframex_nb.models._waits import Waits
 
@@ -74,7 +82,6 @@ class VLLMModel:
         self._base, self._query, login = _split(url)
         self._key = _secret(api_key or "")
         self._extra = {name: _secret(value) for name, value in (headers or {}).items()}
-        self._login = login
         _check_headers({"the API key": self._key, **self._extra})
         self._timeouts = timeouts or Timeouts()
         self._retry = retry or RetryPolicy()
@@ -87,7 +94,7 @@ class VLLMModel:
             self._base,
             options=transport or TransportOptions(),
             timeouts=self._timeouts,
-            headers=self._headers,
+            headers=functools.partial(_headers, self._key, login, self._extra),
         )
 
     @property
@@ -135,13 +142,13 @@ class VLLMModel:
                 else:
                     return
                 if started:
-                    raise fault
+                    raise shown(fault)
                 if self._refuses_usage(fault):
                     self._ask_usage = False
                     continue
                 delay = self._retry.delay(fault, attempt)
                 if delay is None or delay > waits.left:
-                    raise fault
+                    raise shown(fault)
                 attempt += 1
                 yield Retrying(attempt, delay, f"{type(fault).__name__}: {fault.message}")
                 await asyncio.sleep(delay)
@@ -217,19 +224,6 @@ class VLLMModel:
     def _url(self, path: str) -> str:
         return self._base + path + self._query
 
-    def _headers(self) -> dict[str, str]:
-        """Return the client's headers; this frame is gone before anything is sent."""
-        headers = {
-            "content-type": "application/json",
-            "accept": "text/event-stream, application/json",
-        }
-        if self._key.get_secret_value():
-            headers["authorization"] = f"Bearer {self._key.get_secret_value()}"
-        elif self._login.get_secret_value():
-            headers["authorization"] = f"Basic {self._login.get_secret_value()}"
-        extra = {name.lower(): value.get_secret_value() for name, value in self._extra.items()}
-        return {**headers, **extra}
-
     def _body(
         self, messages: Sequence[Message | Mapping[str, Any]], params: Mapping[str, Any]
     ) -> bytes:
@@ -258,6 +252,22 @@ class VLLMModel:
         return refused and any(
             word in fault.message for word in ("stream_options", "include_usage")
         )
+
+
+def _headers(key: SecretStr, login: SecretStr, extra: Mapping[str, SecretStr]) -> dict[str, str]:
+    """Return the client's headers; this frame is gone before anything is sent.
+
+    It holds no model: in a reference cycle, a forgotten model could not close its connections.
+    """
+    headers = {
+        "content-type": "application/json",
+        "accept": "text/event-stream, application/json",
+    }
+    if key.get_secret_value():
+        headers["authorization"] = f"Bearer {key.get_secret_value()}"
+    elif login.get_secret_value():
+        headers["authorization"] = f"Basic {login.get_secret_value()}"
+    return {**headers, **{name.lower(): value.get_secret_value() for name, value in extra.items()}}
 
 
 def _split(url: str) -> tuple[str, str, SecretStr]:
