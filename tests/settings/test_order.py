@@ -38,7 +38,7 @@ def test_nothing_set_gives_the_defaults(tmp_path):
 
 
 def test_each_place_comes_before_the_next(tmp_path):
-    """Arguments › TFRAMEX_* › .env › tframex.toml › pyproject.toml."""
+    """Arguments, TFRAMEX_*, .env, tframex.toml, pyproject.toml."""
     write(
         tmp_path,
         dotenv="TFRAMEX_MODEL=dotenv\nTFRAMEX_MAX_STEPS=3\nTFRAMEX_RETRIES=3\n",

@@ -183,7 +183,7 @@ def _number(rules: dict[str, _Json], *, step: float) -> float:
         high = min(high, rules["exclusiveMaximum"] - gap)
     value: float = min(max(1, low), high)
     if step == 1:
-        value = math.ceil(value) if value <= math.floor(high) else math.floor(value)
+        value = math.ceil(value) if math.ceil(value) <= high else math.floor(value)
     multiple = rules.get("multipleOf")
     if multiple:
         value = math.ceil(value / multiple) * multiple
