@@ -307,7 +307,9 @@ def _names(target: Target, body: bytes, headers: Mapping[str, str]) -> list[str]
         data = load_json(body)
     except ValueError:
         raise strange_body(target, body, headers) from None
-    rows = data.get("data") or data.get("models") if isinstance(data, dict) else data
+    rows = data
+    if isinstance(data, dict) and ("data" in data or "models" in data):
+        rows = data.get("data") or data.get("models") or []  # a server without models says null
     if not isinstance(rows, list):
         raise BadResponse(
             f"{target.url} lists no models",
