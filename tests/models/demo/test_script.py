@@ -123,13 +123,15 @@ def test_earlier_turns_are_named_in_a_plain_answer():
         ("add 2 and -3", [("add", {"a": 2, "b": -3})]),
         ("add(1, 2) and then add(3, 4)", [("add", {"a": 1, "b": 2}), ("add", {"a": 3, "b": 4})]),
         ("weather in Paris", [("get_weather", {"city": "Paris"})]),
+        ("weather in paris?", [("get_weather", {"city": "paris"})]),
+        ("how does the weather look, Oslo?", [("get_weather", {"city": "Oslo"})]),
         (
             "What is the weather in New York, in fahrenheit?",
             [("get_weather", {"city": "New York", "unit": "fahrenheit"})],
         ),
         ("get_weather('São Paulo')", [("get_weather", {"city": "São Paulo"})]),
         ("search 'blue whales'", [("search", {"query": "blue whales"})]),
-        ("search for cats", [("search", {"query": "search for cats"})]),
+        ("search for cats", [("search", {"query": "cats"})]),
         ("now()", [("now", {})]),
         (
             "weather in Rome and add(1, 2)",

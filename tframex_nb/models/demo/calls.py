@@ -54,6 +54,8 @@ _PLACE = re.compile(
     r"\b(?:in|for|at|of|to|from|about|with|named|called)\s+"
     r"((?:[A-ZÀ-Þ][\w'\u2019.-]*)(?:\s+[A-ZÀ-Þ][\w'\u2019-]*)*)"
 )
+_NAME = re.compile(r"(?<=[a-z,] )[A-Z\u00c0-\u00de][\w\u2019'-]+")  # not the first of a sentence
+_LAST_PLACE = re.compile(r"\b(?:in|for|at|of)\s+([\w-]+)\W*$")
 _WHOLE_PROMPT = frozenset(
     ("query", "question", "text", "prompt", "topic", "input", "task", "content", "message")
 )
@@ -205,6 +207,8 @@ class _Literals:
         self._numbers = [m[0] for m in _NUMBER.finditer(prompt)]
         self._texts: list[str] = [next(filter(None, m.groups())) for m in _QUOTED.finditer(prompt)]
         self._texts += [m[1].rstrip(".") for m in _PLACE.finditer(prompt)]
+        if not self._texts:
+            self._texts = _NAME.findall(prompt) or _LAST_PLACE.findall(prompt)
 
     def take(self, name: str, rules: dict[str, _Json], *, required: bool) -> _Json:
         """Return a literal for this property, or None."""
