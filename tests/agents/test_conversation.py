@@ -251,3 +251,13 @@ def test_a_negative_memory_is_refused():
     with pytest.raises(InvalidInput, match="memory=-1") as caught:
         Agent("a", memory=-1)
     assert caught.value.hint == "memory=0 remembers nothing, memory=None all"
+
+
+def test_a_conversation_does_not_grow_for_ever():
+    """The oldest turns fall out; what is sent is bounded long before."""
+    conversation = Conversation(2)
+    for number in range(510):
+        say(conversation, str(number), "a")
+    assert len(conversation) == 500
+    assert conversation.turns[0].messages[0].text == "10"
+    assert texts(conversation) == ["509", "a"]

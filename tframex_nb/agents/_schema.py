@@ -125,7 +125,7 @@ def _model(
 ) -> type[pydantic.BaseModel]:
     rest = [p for p in parameters.values() if p.kind is p.VAR_KEYWORD]
     named = [p for p in parameters.values() if p.kind is not p.VAR_KEYWORD]
-    fields = {
+    fields: dict[str, Any] = {  # what create_model takes
         attribute: _field(parameter, hints[parameter.name], notes.get(parameter.name))
         for attribute, parameter in zip(_attributes(), named, strict=False)
     }
@@ -152,7 +152,7 @@ def _field(
     parameter: inspect.Parameter,
     hint: Any,  # a type or what stands for one
     note: str | None,
-) -> Any:  # an annotation, or a pair of it and the default
+) -> tuple[Any, Any]:  # an annotation and a FieldInfo
     """Return a parameter's field as ``create_model`` takes it.
 
     ``x: int = None`` means an optional x, as people write it. A bare string in ``Annotated``
@@ -167,9 +167,14 @@ def _field(
         note = next((m for m in metadata if isinstance(m, str)), note)
     if default is None and hint is not Any:
         hint = typing.Optional[hint]  # noqa: UP045 - the hint is a value here
-    told = {"description": note} if note else {}
-    annotation = Annotated[(hint, *own, pydantic.Field(alias=parameter.name, **told))]
-    return annotation if own or default is parameter.empty else (annotation, default)
+    options: dict[str, Any] = {"alias": parameter.name}  # what Field takes
+    if note:
+        options["description"] = note
+    if own:
+        return Annotated[(hint, *own)], pydantic.Field(**options)
+    if default is not parameter.empty:
+        options["default"] = default
+    return hint, pydantic.Field(**options)
 
 
 def _unsayable(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Conversation", "Draft", "Turn"]
 
+MAX_TURNS = 500  # an agent in a loop of a script must not grow for ever
 UNANSWERED = "Not run: the turn ended before this tool was called."
 
 
@@ -54,7 +55,7 @@ class _Entry:
 
 
 class Conversation:
-    """The turns of one agent, in order.
+    """The turns of one agent, in order, the latest ``MAX_TURNS`` of them.
 
     ``begin`` takes a snapshot and ``commit`` puts the turn in its place, so two runs at once
     never see half of each other. ``limit`` bounds how many earlier messages a model is sent
@@ -112,6 +113,7 @@ class Conversation:
         if own is None:
             self._entries.append(_Entry(draft.number, draft.number, turn))
             self._entries.sort(key=lambda entry: entry.place)
+            del self._entries[:-MAX_TURNS]
         elif own.number < draft.number:
             own.number, own.turn = draft.number, turn
             self._outdate_after(own)
