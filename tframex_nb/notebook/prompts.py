@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Rendered", "render"]
 
+_OPENING = re.compile(r"\\?\{\{")
+LONGEST = 4000  # characters of one expression; bounds the search for its end
+SHOWN = 80  # characters of an expression in an error
+FEW = 12  # names that an error still lists
+FILE = "<prompt>"
+LITERAL = "write \\{{ for a literal {{, or use --no-interpolate"
+
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
@@ -25,6 +33,14 @@ class Rendered:
     values: Mapping[str, Any] = field(default_factory=dict)  # whatever the user's names hold
 
 
+@dataclass(frozen=True, slots=True)
+class _Expression:
+    source: str
+    spec: str  # of format(), as in {{ x:.2f }}
+    line: int  # of the prompt, from 1
+    end: int
+
+
 def render(
     template: str,
     namespace: Mapping[str, Any],  # the user's names hold anything
@@ -33,57 +49,129 @@ def render(
 ) -> Rendered:
     r"""Return ``template`` with each ``{{ expression }}`` replaced by its described value.
 
-    ``\{{`` is a literal ``{{``; single braces are text; values are never interpolated again.
-    Raises PromptError where an expression is unbalanced, unknown, or raises.
+    ``\{{`` is a literal ``{{``; single braces are text; ``{{ x:.2f }}`` formats. What a value
+    says is never interpolated again. The same expression twice is evaluated and noted once.
+    Raises PromptError where an expression does not end, names something unknown, or raises.
     """
     out: list[str] = []
     notes: list[str] = []
     values: dict[str, Any] = {}  # as above
+    names = dict(namespace)
     at = 0
-    while (start := template.find("{{", at)) >= 0:
-        if start and template[start - 1] == "\\":
-            out += [template[at : start - 1], "{{"]
-            at = start + 2
+    while (found := _OPENING.search(template, at)) is not None:
+        out.append(template[at : found.start()])
+        if found[0].startswith("\\"):
+            out.append("{{")
+            at = found.end()
             continue
-        source, end = _expression(template, start)
-        value = _evaluate(source, namespace, template.count("\n", 0, start) + 1)
-        described = describe(value)
-        out += [template[at:start], described.text]
-        if described.note:
+        expression = _expression(template, found.start())
+        at = expression.end
+        source = expression.source
+        fresh = source not in values
+        if fresh:
+            values[source] = _evaluate(expression, names)
+        if expression.spec:
+            out.append(_formatted(expression, values[source]))
+            continue
+        described = describe(values[source])
+        out.append(described.text)
+        if described.note and fresh:
             notes.append(f"{source}: {described.note}")
-        values[source] = value
-        at = end
     return Rendered("".join([*out, template[at:]]), tuple(notes), values)
 
 
-def _expression(template: str, start: int) -> tuple[str, int]:
-    """Return the expression that begins at ``{{`` and the index after its ``}}``."""
-    end = template.find("}}", start + 2)
-    while end >= 0:
-        source = template[start + 2 : end].strip()
-        try:
-            ast.parse(source, mode="eval")
-        except SyntaxError:
-            end = template.find("}}", end + 1)
-        else:
-            return source, end + 2
+def _expression(template: str, start: int) -> _Expression:
+    """Return the expression that begins at ``{{``: it ends at the first ``}}`` where it compiles.
+
+    So braces of dicts and sets, and ``}}`` inside a string, belong to the expression.
+    """
     line = template.count("\n", 0, start) + 1
+    begin, first = start + 2, None
+    end = template.find("}}", begin, begin + LONGEST)
+    while end >= 0:
+        # In {{ {"a": {"b": 1}} }} the dict's own braces come first: try each place.
+        source = template[begin:end].strip()
+        first = source if first is None else first
+        body, spec = _split(source)
+        if body:
+            return _Expression(body, spec, line, end + 2)
+        end = template.find("}}", end + 1, begin + LONGEST)
+    if first is None:
+        raise PromptError(f"line {line} of the prompt: {{{{ is never closed by }}}}", hint=LITERAL)
+    if not first:
+        raise PromptError(f"line {line} of the prompt: {{{{ }}}} holds nothing", hint=LITERAL)
     raise PromptError(
-        f"line {line} of the prompt: `{{{{` has no `}}}}` that ends an expression",
-        hint="write \\{{ for a literal {{, or use --no-interpolate",
+        f"line {line} of the prompt: {{{{ {_short(first)} }}}} is not a Python expression",
+        hint=LITERAL,
     )
 
 
-def _evaluate(source: str, namespace: Mapping[str, Any], line: int) -> object:
+def _split(source: str) -> tuple[str, str]:
+    """Return an expression and its format spec; two empty texts where it does not compile."""
+    if _compiles(source):
+        return source, ""
+    body, colon, spec = source.rpartition(":")
+    if colon and spec and not spec.startswith(" ") and _compiles(body.strip()):
+        return body.strip(), spec
+    return "", ""
+
+
+def _compiles(source: str) -> bool:
+    return bool(source) and (_parses(source) or ("\n" in source and _parses(f"({source}\n)")))
+
+
+def _parses(source: str) -> bool:
     try:
-        return eval(compile(source, "<prompt>", "eval"), dict(namespace))  # noqa: S307 - the user's own cell, as any other code in it
-    except NameError as exc:
-        name = exc.name or source
+        ast.parse(source, mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def _evaluate(expression: _Expression, names: dict[str, Any]) -> object:
+    # As globals, for a comprehension or a lambda sees no other names of an evaluated expression.
+    source, where = expression.source, f"line {expression.line} of the prompt"
+    code = compile(source if _parses(source) else f"({source}\n)", FILE, "eval")
+    try:
+        return eval(code, names)  # noqa: S307  # the user's own cell, like the code in any other
+    except Exception as exc:  # a user's expression may raise anything
+        if isinstance(exc, NameError) and _raised_here(exc):
+            hint = _nearest(exc.name or source, names)
+            raise PromptError(f"{where}: {exc.name!r} is not defined", hint=hint) from exc
+        said = " ".join(str(exc).split())
+        what = f"{type(exc).__name__}: {said}" if said else type(exc).__name__
         raise PromptError(
-            f"line {line} of the prompt: {name!r} is not defined", hint=nearest(name, namespace)
+            f"{where}: {{{{ {_short(source)} }}}} raised {what}",
+            hint=f"mend the expression, or {LITERAL}",
         ) from exc
-    except Exception as exc:
+
+
+def _formatted(expression: _Expression, value: object) -> str:
+    try:
+        return format(value, expression.spec)
+    except Exception as exc:  # __format__ is the value's own code
         raise PromptError(
-            f"line {line} of the prompt: {{{{ {source} }}}} raised {type(exc).__name__}: {exc}",
-            hint="mend the expression, or write \\{{ for a literal {{",
+            f"line {expression.line} of the prompt: {_short(expression.source)!r} cannot be"
+            f" formatted with {expression.spec!r}: {exc}",
+            hint="a format follows a colon, as in {{ price:.2f }}",
         ) from exc
+
+
+def _raised_here(exc: NameError) -> bool:
+    """Whether the name is missing in the prompt itself, not in a function that it calls."""
+    trace = exc.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code.co_filename == FILE
+
+
+def _nearest(name: str, names: Mapping[str, Any]) -> str:  # the user's names
+    known = [known for known in names if not known.startswith("_")]
+    said = nearest(name, known)
+    many = said.startswith("known:") and len(known) > FEW
+    return f"define {name} in a cell first" if many else said
+
+
+def _short(source: str) -> str:
+    flat = " ".join(source.split())
+    return flat if len(flat) <= SHOWN else f"{flat[: SHOWN - 1]}…"
