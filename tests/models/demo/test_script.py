@@ -198,6 +198,17 @@ def test_a_summary_is_made_of_the_texts_own_sentences():
     assert ask(prompt).text == "Whales sing. Cats purr."
 
 
+def test_a_summary_reads_the_labelled_parts_and_not_the_request():
+    """A chain of calls carries a running summary on."""
+    prompt = (
+        "You read a text.\n\nRequest:\nWhich animals sing?\n\nSummary so far:\nWhales sing.\n\n"
+        "The text, part 2 of 2:\nCats purr. They sleep.\nMice squeak.\n\nWrite the summary anew."
+    )
+    assert ask(prompt).text == "Whales sing. Cats purr. They sleep."
+    first = prompt.replace("Whales sing.", "(this is the first part)")
+    assert ask(first).text == "Cats purr. They sleep."
+
+
 def test_limits_and_stop_sequences_are_obeyed():
     reply = ask("hello", max_tokens=5)
     assert reply.finish_reason == "length"
@@ -315,6 +326,29 @@ def test_a_json_object_without_a_schema():
 def test_a_schema_that_requires_itself_ends():
     example({"$ref": "#"})
     example({"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]})
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "a",
+        "{",
+        "what ask ",
+        "```\n",
+        "add(",
+        "my a is ",
+        "in A ",
+        "a.",
+        "\nx:\n",
+        "Error",
+        "summary. ",
+    ],
+)
+def test_a_long_prompt_is_read_in_linear_time(piece):
+    """No pattern of the script may stall the server: each of these once is 90 kB."""
+    prompt = piece * (90_000 // len(piece))
+    assert isinstance(ask(prompt, "ok", prompt, tools=[ADD, WEATHER, SEARCH]), Reply)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ _SCRIPTED = (
 )
 _REAL = "For a real model: `%models` lists what can be used here."
 
+_QUESTION = 400  # characters in which a question about earlier turns is looked for
 _RECALL = re.compile(
     r"\b(what|which|repeat|tell|do you)\b.*\b(ask|asked|say|said|tell|told|wrote|question|prompt|"
     r"message|remember)\b.*\b(before|earlier|previous(ly)?|last|just now|first)\b"
@@ -27,6 +28,12 @@ _RECALL = re.compile(
 _FACT = re.compile(r"\bmy ([a-z][a-z -]{0,30}?) (?:is|are) ([^.,;!?\n]{1,80})", re.IGNORECASE)
 _ASKED_FACT = re.compile(r"\b(?:what|who|which)\b.*\bmy ([a-z][a-z -]{0,30})", re.IGNORECASE)
 _SUMMARY = re.compile(r"\b(summar|condens|tl;?dr|key points)", re.IGNORECASE)
+# "Label:", a line of its own, and what stands below it up to the next label or instruction
+_SECTION = re.compile(
+    r"^([^\n:]{1,60}):\n(.*?)(?=\n\n[^\n:]{1,60}:\n|\n\n(?:Write|Answer|Give|Return|Update)\b|\Z)",
+    re.MULTILINE | re.DOTALL,
+)
+_TO_READ = re.compile(r"\b(summar\w*|text|document|article|part|content|notes)\b", re.IGNORECASE)
 _SENTENCE = re.compile(r"[^.!?。]+[.!?。]+[\"')\]]*|[^.!?。]+$")
 
 
@@ -89,7 +96,7 @@ def _recalled(talk: Conversation) -> str:
     fact = _fact(talk)
     if fact:
         return f"{fact}\n\nYou told me in an earlier turn. (My words are scripted.)"
-    if not _RECALL.search(talk.prompt):
+    if not _RECALL.search(talk.prompt[:_QUESTION]):
         return ""
     if not talk.earlier:
         return "This is the first message that I have received. (My words are scripted.)"
@@ -104,27 +111,45 @@ def _recalled(talk: Conversation) -> str:
 
 def _fact(talk: Conversation) -> str:
     """Return what the user once said with "my X is Y", when asked for X."""
-    asked = _ASKED_FACT.search(talk.prompt)
+    asked = _ASKED_FACT.search(talk.prompt[:_QUESTION])
     if not asked:
         return ""
     for text in reversed(talk.earlier):
-        for key, value in _FACT.findall(text):
+        for key, value in _FACT.findall(text[:10_000]):
             if asked[1].lower().startswith(key.lower()):
                 return f"Your {key.lower()} is {value.strip()}."
     return ""
 
 
 def _summary(talk: Conversation) -> str:
-    """Return the first sentences of what is to be summed up, when a summary is asked for."""
+    """Return sentences of what is to be summed up, when a summary is asked for."""
     if not _SUMMARY.search(talk.prompt) and not _SUMMARY.search(talk.system):
         return ""
-    paragraphs = [p.strip() for p in re.split(r"\n\s*\n|\n(?=\S)", talk.prompt)]
+    sections = [
+        (label, body) for label, body in _SECTION.findall(talk.prompt) if _TO_READ.search(label)
+    ]
+    if not sections:
+        return _sentences(_body(talk.prompt), 3)
+    kept = [_sentences(body, 4 if _SUMMARY.search(label) else 2) for label, body in sections]
+    once = dict.fromkeys(found.strip() for text in kept for found in _SENTENCE.findall(text))
+    return " ".join(once)
+
+
+def _body(prompt: str) -> str:
+    """Return the prompt without its instructions."""
+    paragraphs = [p.strip() for p in re.split(r"\n\s*\n|\n(?=\S)", prompt)]
     body = [p for p in paragraphs if p and not p.endswith(":") and not _SUMMARY.search(p[:160])]
-    if not body:
-        inline = talk.prompt.partition(":")[2].strip()
-        body = [inline] if inline else []
-    sentences = [s.strip() for p in body for s in _SENTENCE.findall(p)[:1] if s.strip()]
-    return " ".join(" ".join(s.split()) for s in sentences[:3])
+    return "\n\n".join(body) or prompt.partition(":")[2].strip()
+
+
+def _sentences(text: str, count: int) -> str:
+    """Return the first sentences: one of each paragraph, or of one paragraph the first ones."""
+    text = re.sub(r"^\([^)]*\)$", "", text.strip())  # a placeholder such as "(none yet)"
+    paragraphs = [p for p in re.split(r"\n\s*\n", text) if p.strip()]
+    each = count if len(paragraphs) == 1 else 1
+    found = [s for p in paragraphs for s in _SENTENCE.findall(" ".join(p.split()))[:each]]
+    whole = [s for s in found if not s.strip()[:1].islower()] or found  # not cut at its start
+    return " ".join(dict.fromkeys(" ".join(s.split()) for s in whole[:count]))
 
 
 def _tour(talk: Conversation) -> str:

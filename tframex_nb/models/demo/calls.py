@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ __all__ = ["arguments_for", "calls_for"]
 
 _Json = Any  # any JSON value
 
+_BRACES = 40  # places in a prompt where a JSON object is looked for
 _EMPTY_WORDS = frozenset(
     [
         "a",
@@ -151,7 +153,7 @@ def _parse_call(text: str) -> ast.Call | None:
 
 def _json_object(text: str, properties: dict[str, _Json]) -> dict[str, _Json]:
     """Return the first JSON object in the text that has keys of the schema."""
-    for found in re.finditer(r"\{", text):
+    for found in itertools.islice(re.finditer(r"\{", text), _BRACES):
         try:
             value, _ = json.JSONDecoder().raw_decode(text, found.start())
         except (ValueError, RecursionError):

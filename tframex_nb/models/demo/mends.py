@@ -9,8 +9,10 @@ import re
 
 __all__ = ["mend"]
 
+_LONGEST = 100_000  # characters of a prompt that is read for an error
 _ERROR = re.compile(
-    r"^(?:\w+\.)*(\w+(?:Error|Exception|Interrupt|Iteration))(?::[ \t]*(.*))?$", re.MULTILINE
+    r"^(?:[\w.]{1,100}\.)?(\w{1,80}(?:Error|Exception|Interrupt|Iteration))(?::[ \t]*(.*))?$",
+    re.MULTILINE,
 )
 _BLOCK = re.compile(r"(`{3,})(?:python|py|ipython)?[^\n]*\n(.*?)\n?\1", re.DOTALL | re.IGNORECASE)
 _TRACE = re.compile(
@@ -51,6 +53,8 @@ _OPENS = re.compile(r"^\s*(?:if|elif|else|for|while|def|class|try|except|finally
 
 def mend(prompt: str) -> str:
     """Return an explanation and the mended cell, or nothing where the prompt is no such request."""
+    if len(prompt) > _LONGEST:
+        return ""
     error = next(reversed(_ERROR.findall(prompt)), None)
     cell = _cell(prompt)
     if error is None or not cell or not (_TRACE.search(prompt) or _asks(prompt)):
