@@ -45,8 +45,9 @@ def matcher_for(session: Session) -> Callable[[CompletionContext], SimpleMatcher
 
     @context_matcher(identifier="tframex_nb")
     def complete(context: CompletionContext) -> SimpleMatcherResult:
-        before = context.full_text[: context.cursor_position]
-        line = before.rsplit("\n", 1)[-1]
+        lines = context.full_text.split("\n")[: context.cursor_line + 1]
+        line = lines[-1][: context.cursor_position]
+        before = "\n".join([*lines[:-1], line])
         token = re.split(r"[\s,{]", line)[-1]
         names = _candidates(session, context.full_text, before, line)
         found = [SimpleCompletion(n, type="tframex") for n in names if n.startswith(token)]

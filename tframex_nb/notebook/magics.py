@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
-from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.core.magic_arguments import argument, magic_arguments
 
 from tframex_nb.interrupts import RunStopped, interruptible
 from tframex_nb.notebook import execution
@@ -105,7 +106,7 @@ class AgentMagics(Magics):
             return self._ask(line)
         if magic == "fix":
             return self._fix(line)
-        return self._agent(parse_argstring(self.agent, line), cell)
+        return self._agent(self.agent.parser.parse_args(_split(line)), cell)
 
     async def _agent(self, options: Any, cell: str) -> Run | None:  # argparse's Namespace
         from tframex_nb.notebook.questions import question_of_cell
@@ -126,6 +127,14 @@ class AgentMagics(Magics):
         run = await execution.show(self.session, question)
         insert_mended(self.session, run)
         return run
+
+
+def _split(line: str) -> list[str]:
+    """Split an option line as a shell does: quotes group words and are taken off."""
+    try:
+        return shlex.split(line)
+    except ValueError as exc:
+        raise UsageError(f"{exc} in: {line}") from None
 
 
 def _words(line: str) -> list[str]:

@@ -109,18 +109,18 @@ def _agent_of(session: Session, settings: TFrameX, options: Any, *, literal: boo
 
 def _give_tools(session: Session, agent: BaseAgent, options: Any) -> None:
     """Bind the tools by name, anew for each run: a cell that redefines one is enough."""
+    names = session.tool_names.get(agent) if options.name else None
     if options.tools is not None:
         names = [name.strip() for name in options.tools.split(",") if name.strip()]
-        session.tool_names[agent.agent_id] = names
-    names = session.tool_names.get(agent.agent_id, [])
     if (names or options.max_steps) and not isinstance(agent, Agent):
         kind = type(agent).__name__
         raise UsageError(f"{agent.agent_id} is a {kind}, which takes no tools: use Agent(...)")
-    if isinstance(agent, Agent):
-        if options.max_steps is not None:
-            agent.max_steps = options.max_steps
-        if agent.agent_id in session.tool_names:
-            agent.tools = [_tool(session.shell.user_ns, name) for name in names]
+    if options.max_steps is not None:
+        agent.max_steps = options.max_steps
+    if names is not None:
+        agent.tools = [_tool(session.shell.user_ns, name) for name in names]
+        if options.name:
+            session.tool_names[agent] = names
 
 
 def _tool(namespace: Mapping[str, Any], name: str) -> Any:  # a function or an agent

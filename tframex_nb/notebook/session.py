@@ -5,10 +5,12 @@ from __future__ import annotations
 import traceback
 from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 
+    from tframex_nb.agents import BaseAgent
     from tframex_nb.runtime import Runtime
 
 __all__ = ["Session"]
@@ -23,7 +25,7 @@ class Session:
     def __init__(self, shell: InteractiveShell) -> None:
         self.shell = shell
         self.errors: OrderedDict[int, str] = OrderedDict()
-        self.tool_names: dict[str, list[str]] = {}
+        self.tool_names: WeakKeyDictionary[BaseAgent, list[str]] = WeakKeyDictionary()
         self.shown: set[int] = set()
         self._cells: list[str | None] = []
         self._turns: Counter[str] = Counter()

@@ -65,7 +65,7 @@ def runs_view(words: list[str]) -> object:
 
     columns = ("agent", "model", "status", "seconds", "first_token_seconds", "prompt_tokens")
     columns += ("completion_tokens", "tool_calls", "finish_reason", "error")
-    rows = [tuple(row[column] for column in columns) for row in recent_runs().rows()]
+    rows = [tuple(row[column] for column in columns) for row in recent_runs()]
     note = "" if rows else "none yet: %%agent runs one"
     return Table.of(columns, rows, note)
 
