@@ -2,7 +2,9 @@
 
 A server in a process of its own sends ``--streams`` answers of ``--chunks`` chunks at once, each
 chunk on its own, as a model does. Each client reads them all, in turns, on one event loop; what
-is measured is the client process's CPU time (user and system) over the number of chunks.
+is measured is the client process's CPU time (user and system) over the number of chunks. With a
+pace, nearly every chunk is a read of its own, and the reads dominate; ``--pace 0`` sends as fast
+as the client takes it, so that a read brings many chunks, and the parsing dominates.
 
     python benchmarks/model_stream.py --streams 200 --chunks 200 --rounds 3
 
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 WORD = "chunk "
-PACE = 0.02  # seconds between two chunks of one stream
 MESSAGES = [{"role": "user", "content": "go"}]
 
 
@@ -56,7 +57,7 @@ def framed(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-async def serve(chunks: int) -> None:
+async def serve(chunks: int, pace: float) -> None:
     """Answer each POST with ``chunks`` paced chunks; print the port; end with stdin."""
     head = (
         b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -73,9 +74,10 @@ async def serve(chunks: int) -> None:
                 writer.write(head)
                 due = time.monotonic()
                 for _ in range(chunks):
-                    due += PACE
-                    await asyncio.sleep(due - time.monotonic())
+                    due += pace
+                    await asyncio.sleep(max(0, due - time.monotonic()))
                     writer.write(word)
+                    await writer.drain()
                 writer.write(last)
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
@@ -187,14 +189,16 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=200)
     parser.add_argument("--chunks", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pace", type=float, default=0.02, help="seconds between two chunks")
     parser.add_argument("--only", help="names of clients, with commas")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
-        asyncio.run(serve(args.chunks))
+        asyncio.run(serve(args.chunks, args.pace))
         return
     names = args.only.split(",") if args.only else list(CLIENTS)
     command = [sys.executable, __file__, "--serve", "--chunks", str(args.chunks)]
+    command += ["--pace", str(args.pace)]
     figures: dict[str, list[float]] = {name: [] for name in names}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
@@ -208,10 +212,11 @@ def main() -> None:
 def report(figures: dict[str, list[float]], args: argparse.Namespace) -> None:
     medians = {name: statistics.median(values) for name, values in figures.items()}
     base = medians.get("raw httpx")
-    print(f"{args.streams} streams x {args.chunks} chunks, median of {args.rounds} rounds\n")
+    print(f"{args.streams} streams x {args.chunks} chunks, one each {args.pace:g} s,", end=" ")
+    print(f"median of {args.rounds} rounds\n")
     print("| client | CPU per chunk, µs | against raw httpx |\n|---|---|---|")
     for name, value in medians.items():
-        print(f"| {name} | {value:.1f} | {f'{value / base:.2f}x' if base else '–'} |")
+        print(f"| {name} | {value:.1f} | {f'{value / base:.2f}x' if base else '-'} |")
     result = {"streams": args.streams, "chunks": args.chunks, "microseconds": figures}
     print("\n" + json.dumps(result))
 

@@ -1,34 +1,25 @@
-"""The one HTTP client: pools that never queue, bounded waits, credentials that stay at home.
-
-A client belongs to one origin (scheme, host, port) and to one event loop. Its headers, the API
-key among them, go to that origin only: redirects are followed by hand, inside the origin, with
-the POST kept (RFC 9110, 15.4.8 and 15.4.9). httpx lives behind this module.
-"""
+"""The one door to httpx: clients with bounds, proxies and CAs; probes; URLs without secrets."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import getproxies
 
-from tframex_nb.errors import PoolExhausted, SettingsError
-from tframex_nb.settings.urls import is_loopback, origin
+from tframex_nb.errors import SettingsError
+from tframex_nb.settings.urls import is_loopback
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     import httpx
 
 __all__ = [
-    "CrossOriginRedirect",
-    "Pool",
     "QuickAnswer",
-    "RedirectLoop",
     "Timeouts",
     "TransportOptions",
     "bytes_of",
@@ -37,9 +28,10 @@ __all__ = [
     "public_url",
     "quick_get",
     "read_bounded",
+    "through_proxy",
+    "tls_context",
 ]
 
-MAX_REDIRECTS = 5
 KEEP_ALIVE = 30.0  # seconds that an idle connection is kept
 PROBE_BODY = 1 << 20  # bytes that a probe reads at most
 _SECRET_PARAMETERS = ("key", "token", "secret", "password", "sig", "auth")
@@ -85,19 +77,6 @@ class QuickAnswer:
     body: bytes = field(repr=False)
 
 
-class CrossOriginRedirect(Exception):
-    """A redirect points to another origin; it was not followed."""
-
-    def __init__(self, status: int, location: str) -> None:
-        super().__init__(f"{status} to {location}")
-        self.status = status
-        self.location = location
-
-
-class RedirectLoop(Exception):
-    """More redirects than any sane server sends."""
-
-
 def check_url(url: str) -> str:
     """Return ``url`` without spaces around it; raise ``SettingsError`` unless it is http(s)."""
     text = url.strip()
@@ -136,28 +115,25 @@ def open_client(
     *,
     options: TransportOptions,
     timeouts: Timeouts,
-    headers: Mapping[str, str] | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> httpx.AsyncClient:
     """Return a client for the origin of ``url``; it opens nothing yet.
 
-    It follows no redirect and bounds no read: the model's ``Waits`` do that.
-    Raises ``SettingsError`` for a CA bundle or a proxy that cannot be used.
+    It follows no redirect and bounds no read: the model's ``Waits`` do that. ``tls`` saves the
+    time that loading the CAs takes. Raises ``SettingsError`` for a CA bundle or a proxy that
+    cannot be used.
     """
     import httpx
 
-    limits = httpx.Limits(
-        max_connections=None,  # Pool counts: httpx would queue in silence
-        max_keepalive_connections=options.max_connections,
-        keepalive_expiry=KEEP_ALIVE,
-    )
+    limits = httpx.Limits(max_connections=None, keepalive_expiry=KEEP_ALIVE)
     timeout = httpx.Timeout(None, connect=timeouts.connect, write=timeouts.first_byte)
     try:
         return httpx.AsyncClient(
-            headers={"accept-encoding": "identity", **(headers or {})},
+            headers={"accept-encoding": "identity"},
             timeout=timeout,
             limits=limits,
             proxy=options.proxy,
-            verify=_tls(url, options),
+            verify=tls or tls_context(url, options),
             trust_env=options.trust_env and not is_loopback(url),
             follow_redirects=False,
         )
@@ -212,135 +188,28 @@ def bytes_of(response: httpx.Response) -> AsyncGenerator[bytes, None]:
     return cast("AsyncGenerator[bytes, None]", response.aiter_bytes())
 
 
-class Pool:
-    """The connections to one origin, made for the running loop, counted, never queued for."""
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        options: TransportOptions,
-        timeouts: Timeouts,
-        headers: Callable[[], Mapping[str, str]],
-    ) -> None:
-        self._url = url
-        self._options = options
-        self._timeouts = timeouts
-        self._headers = headers
-        self._client: httpx.AsyncClient | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._keeper: AsyncGenerator[None, None] | None = None
-        self._open = 0
-
-    @property
-    def open_streams(self) -> int:
-        """How many responses are being read now."""
-        return self._open
-
-    @property
-    def through_proxy(self) -> bool:
-        """Whether a proxy stands between, by the options or by the environment."""
-        environment = self._options.trust_env and not is_loopback(self._url)
-        proxies = getproxies() if environment else {}
-        scheme = self._url.partition(":")[0]
-        return bool(self._options.proxy or proxies.get(scheme) or proxies.get("all"))
-
-    @contextlib.asynccontextmanager
-    async def request(
-        self, method: str, url: str, *, content: bytes | None = None
-    ) -> AsyncIterator[httpx.Response]:
-        """Send a request to the pool's origin; the connection is closed when the block is left.
-
-        A response that was read to its end gives its connection back for the next one. Raises
-        ``PoolExhausted``, ``CrossOriginRedirect``, ``RedirectLoop`` and httpx's own errors.
-        """
-        if self._open >= self._options.max_connections:
-            raise self._exhausted()
-        self._open += 1
-        try:
-            response = await self._send(method, url, content)
-            try:
-                yield response
-            finally:
-                await response.aclose()
-        finally:
-            self._open -= 1
-
-    async def open(self) -> None:
-        """Make the client for the running loop, outside any bound: CAs take time to load."""
-        await self._ready()
-
-    async def aclose(self) -> None:
-        """Close every connection; the next request opens new ones."""
-        keeper, self._keeper, self._client = self._keeper, None, None
-        if keeper is not None and self._loop is asyncio.get_running_loop():
-            await keeper.aclose()
-
-    async def _send(self, method: str, url: str, content: bytes | None) -> httpx.Response:
-        client = await self._ready()
-        for _ in range(MAX_REDIRECTS):
-            request = client.build_request(method, url, content=content)
-            response = await client.send(request, stream=True)
-            if response.status_code not in {301, 302, 303, 307, 308}:
-                return response
-            await response.aclose()
-            url = self._redirected(response, method)
-        raise RedirectLoop(f"more than {MAX_REDIRECTS} redirects")
-
-    def _redirected(self, response: httpx.Response, method: str) -> str:
-        location = response.headers.get("location", "")
-        try:
-            target = str(response.request.url.join(location))
-        except Exception:  # noqa: BLE001 - httpx and idna raise many kinds for a hostile header
-            raise CrossOriginRedirect(response.status_code, "(not a URL)") from None
-        keeps_method = response.status_code in {307, 308} or method == "GET"
-        if not location or not keeps_method or origin(target) != origin(self._url):
-            raise CrossOriginRedirect(response.status_code, public_url(target) if location else "")
-        return target
-
-    async def _ready(self) -> httpx.AsyncClient:
-        loop = asyncio.get_running_loop()
-        if self._client is None or self._loop is not loop:
-            self._client = open_client(
-                self._url,
-                options=self._options,
-                timeouts=self._timeouts,
-                headers=self._headers(),
-            )
-            self._loop = loop
-            self._keeper = _keep(self._client)
-            await anext(self._keeper)
-        return self._client
-
-    def _exhausted(self) -> PoolExhausted:
-        limit = self._options.max_connections
-        return PoolExhausted(
-            f"all {limit} connections to {public_url(self._url)} are in use",
-            hint=f"wait for a stream to end, or raise max_connections above {limit} "
-            f"(TFRAMEX_MAX_CONNECTIONS={limit * 2})",
-            url=public_url(self._url),
-        )
+def through_proxy(url: str, options: TransportOptions) -> bool:
+    """Whether a proxy stands between, by the options or by the environment."""
+    environment = options.trust_env and not is_loopback(url)
+    proxies = getproxies() if environment else {}
+    return bool(options.proxy or proxies.get(url.partition(":")[0]) or proxies.get("all"))
 
 
-async def _keep(client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
-    """Close ``client`` on its own loop when its owner goes away or the loop shuts down.
+def tls_context(url: str, options: TransportOptions) -> ssl.SSLContext:
+    """Return what TLS connections are checked with.
 
-    A suspended async generator is the one thing that a loop closes by itself, both when it is
-    collected and in ``shutdown_asyncgens``, so that ``asyncio.run`` leaves no socket behind.
+    Plain HTTP without a proxy loads no CAs, which takes 20 ms: it trusts nobody instead.
     """
-    try:
-        yield
-    finally:
-        await client.aclose()
+    import ssl
 
+    import httpx
 
-def _tls(url: str, options: TransportOptions) -> ssl.SSLContext | bool:
-    """Return what httpx verifies with; plain HTTP loads no CAs, which takes 20 ms and more."""
-    proxied = (options.proxy or "").startswith("https") or options.trust_env
-    if not options.verify or (url.startswith("http:") and not proxied):
-        return False
+    if not options.verify:
+        return httpx.create_ssl_context(verify=False)
+    if url.startswith("http:") and not through_proxy(url, options):
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if options.ca_bundle is None:
-        return True
+        return httpx.create_ssl_context(trust_env=options.trust_env)
     return _trusting(options.ca_bundle)
 
 

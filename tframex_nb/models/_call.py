@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from tframex_nb.errors import BadResponse, ModelError
-from tframex_nb.http import Pool, bytes_of
+from tframex_nb.http import bytes_of
 from tframex_nb.models._assembly import Assembly, ErrorInStream, Malformed
 from tframex_nb.models._bodies import load_json
 from tframex_nb.models._faults import (
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import httpx
 
     from tframex_nb.messages import Event
+    from tframex_nb.models._pool import Pool
 
 __all__ = ["answer"]
 

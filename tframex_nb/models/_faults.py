@@ -12,8 +12,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from tframex_nb.errors import BadResponse, ConnectionFailed, ModelError, ModelTimeout, Truncated
-from tframex_nb.http import CrossOriginRedirect, RedirectLoop
 from tframex_nb.models._bodies import ErrorBody, excerpt, read_error
+from tframex_nb.models._pool import CrossOriginRedirect, RedirectLoop
 from tframex_nb.models._retry import retry_after
 from tframex_nb.models._statuses import judge
 from tframex_nb.models._waits import WaitExpired

@@ -17,7 +17,6 @@ from pydantic import SecretStr
 
 from tframex_nb.errors import BadRequest, BadResponse, ModelError, SettingsError
 from tframex_nb.http import (
-    Pool,
     Timeouts,
     TransportOptions,
     bytes_of,
@@ -36,6 +35,7 @@ from tframex_nb.models._faults import (
     shown,
     strange_body,
 )
+from tframex_nb.models._pool import Pool
 from tframex_nb.models._retry import RetryPolicy
 from tframex_nb.models._waits import Waits
 
