@@ -1,13 +1,31 @@
-"""HTTP/1.1 for the demo server, with a logger of its own: a notebook is no server's log."""
+"""uvicorn's parts as the demo server needs them: silent, and gone at once when told to stop."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-__all__ = ["QuietProtocol"]
+if TYPE_CHECKING:
+    import socket
+
+__all__ = ["PromptServer", "QuietProtocol"]
+
+
+class PromptServer(uvicorn.Server):
+    """uvicorn's server, which cuts what is being sent before it waits for its connections.
+
+    From Python 3.12 on, ``asyncio.Server.wait_closed`` waits for every open connection, so
+    that cutting them afterwards would come too late: a slow answer would hold the kernel's exit.
+    """
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Cut every connection, then shut down."""
+        for connection in tuple(self.server_state.connections):
+            connection.transport.abort()
+        await super().shutdown(sockets)
 
 
 class QuietProtocol(H11Protocol):

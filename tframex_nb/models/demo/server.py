@@ -99,17 +99,15 @@ class _Serving(threading.Thread):
             self.join(_STOP)
 
     async def _serve(self, server: uvicorn.Server) -> None:
-        """Serve until told to stop, then cut what is still being sent."""
+        """Serve until told to stop, then wait for the answers that were cut."""
         await server.serve(sockets=[self._listening])
-        for connection in tuple(server.server_state.connections):
-            connection.transport.abort()
         if server.server_state.tasks:
             await asyncio.wait(server.server_state.tasks, timeout=1)
 
     def _build(self) -> uvicorn.Server:
         import uvicorn
 
-        from tframex_nb.models.demo._protocol import QuietProtocol
+        from tframex_nb.models.demo._protocol import PromptServer, QuietProtocol
         from tframex_nb.models.demo.app import build_app
 
         app = build_app(self._token, self._listening.getsockname()[1])
@@ -124,7 +122,7 @@ class _Serving(threading.Thread):
             server_header=False,
             timeout_keep_alive=60,
         )
-        return uvicorn.Server(config)
+        return PromptServer(config)
 
 
 def _listen() -> socket.socket:
