@@ -76,7 +76,9 @@ def test_a_big_value_is_described_and_the_cell_says_so(kernel, clock):
 
 
 def test_a_dataframe_with_hostile_names_cannot_break_the_footer(kernel):
-    kernel.run("import pandas as pd\ndf = pd.DataFrame({'<img src=x onerror=alert(1)>': range(500)})")
+    kernel.run(
+        "import pandas as pd\ndf = pd.DataFrame({'<img src=x onerror=alert(1)>': range(500)})"
+    )
     cell = kernel.run("%%agent\n{{ df }}")
     assert "<img" not in cell.markdown
 
@@ -264,20 +266,21 @@ def test_completion_knows_options_agents_models_tools_and_names(kernel):
 def test_unload_takes_everything_back(new_kernel, clock_server):
     kernel = new_kernel(TFRAMEX_API_URL=clock_server.url, TFRAMEX_MODEL="text-40")
     try:
-        before = (
+        state = (
             "ip = get_ipython()\n"
+            "def ours(things):\n"
+            "    return [t for t in things if 'tframex' in type(t).__module__]\n"
             "def state():\n"
-            "    return (len(ip.input_transformers_cleanup), len(ip.configurables),\n"
-            "            len(ip.Completer.custom_matchers), sorted(ip.magics_manager.registry),\n"
+            "    return (len(ip.input_transformers_cleanup), ours(ip.configurables),\n"
+            "            len(ip.Completer.custom_matchers), 'AgentMagics' in ip.magics_manager.registry,\n"
             "            {k: len(v) for k, v in ip.events.callbacks.items()},\n"
-            "            sorted(ip.magics_manager.magics['line']),\n"
-            "            sorted(ip.magics_manager.magics['cell']),\n"
+            "            {'ask', 'agents', 'models'} & set(ip.magics_manager.magics['line']),\n"
+            "            'agent' in ip.magics_manager.magics['cell'],\n"
             "            len(ip.display_formatter.ipython_display_formatter.type_printers),\n"
             "            len(ip.display_formatter.ipython_display_formatter.deferred_printers))\n"
-            "import copy; first = copy.deepcopy(state())"
+            "first = state()"
         )
-        kernel.run("%load_ext autoreload")
-        kernel.run(before)
+        kernel.run(state)
         kernel.run("%load_ext tframex_nb")
         assert kernel.run("%%agent --out r -m demo:fast\ngo").status == "ok"
         assert kernel.run("r").displays

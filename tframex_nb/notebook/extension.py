@@ -71,6 +71,7 @@ class Extension:
 
     def _forget_magics(self) -> None:
         manager = self.shell.magics_manager
+        _remove(self.shell.configurables, self.magics)
         manager.registry.pop("AgentMagics", None)
         for kind in ("line", "cell"):
             table = manager.magics[kind]

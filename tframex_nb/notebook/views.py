@@ -80,8 +80,12 @@ def _connect(session: Session, name: str) -> Table:
         raise UsageError(
             f"{name}: nobody can be asked for a key here; set it in the environment"
         ) from exc
-    endpoints.connect(name, key)
-    return Table.of(("endpoint",), [(name,)], f"connected; next: %models use {name}:MODEL")
+    known = endpoints.connect(name, key)
+    return Table.of(
+        ("endpoint", "what is lost there"),
+        [(known, endpoints.lost(known))],
+        f"connected; next: %models use {known}:MODEL",
+    )
 
 
 def _agents(session: Session) -> Table:
