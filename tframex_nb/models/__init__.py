@@ -6,15 +6,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tframex_nb.models._retry import RetryPolicy
     from tframex_nb.models.base import ChatModel
     from tframex_nb.models.endpoints import Endpoints, shared_endpoints
     from tframex_nb.models.openai_compatible import VLLMModel
 
-__all__ = ["ChatModel", "Endpoints", "VLLMModel", "shared_endpoints"]
+__all__ = ["ChatModel", "Endpoints", "RetryPolicy", "VLLMModel", "shared_endpoints"]
 
 _HOMES = {
     "ChatModel": "tframex_nb.models.base",
     "Endpoints": "tframex_nb.models.endpoints",
+    "RetryPolicy": "tframex_nb.models._retry",
     "VLLMModel": "tframex_nb.models.openai_compatible",
     "shared_endpoints": "tframex_nb.models.endpoints",
 }
