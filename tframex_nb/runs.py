@@ -53,7 +53,7 @@ class Part:
     """A stretch of a run that people read as one thing; its text grows while it lasts.
 
     ``text`` and ``reasoning`` hold what the model wrote, ``tool`` a call with its ``result``,
-    ``retry`` the event, ``agent`` the name of an agent that began inside this run.
+    ``retry`` the event, ``agent`` the start of another agent inside this run.
     ``view`` is a place for whoever shows the part: the size shown, and what was shown.
     """
 
@@ -106,7 +106,8 @@ class Run:
     _answer: str = field(default="", repr=False)
     _open: dict[str, Part] = field(default_factory=dict, repr=False)
     _calls: list[ToolCall] = field(default_factory=list, repr=False)
-    _depth: int = field(default=0, repr=False)
+    _pending: list[Part] = field(default_factory=list, repr=False)
+    _outer: list[dict[str, Part]] = field(default_factory=list, repr=False)
     _began: bool = field(default=False, repr=False)
 
     def record(self, event: Event) -> None:
@@ -125,7 +126,9 @@ class Run:
 
     def finish(self, event: RunFinished | RunFailed | RunInterrupted) -> None:
         """Take in a terminal event that ends this run and every run inside it."""
-        self._depth = 0
+        if self._outer:
+            self._open = self._outer[0]
+            self._outer.clear()
         self.record(event)
 
     @property
@@ -212,7 +215,7 @@ class Run:
     @property
     def _partial(self) -> str:
         """The text of the model call that still lasts."""
-        part = self._open.get("text")
+        part = (self._outer[0] if self._outer else self._open).get("text")
         return part.text if part else ""
 
     def _first_token(self) -> None:
@@ -249,16 +252,20 @@ class Run:
 
     def _begin_tool(self, event: ToolCallStarted) -> None:
         self._first_token()
-        self._calls.append(ToolCall(event.id, event.name, event.arguments))
-        self.parts.append(Part("tool", event))
+        part = Part("tool", event)
+        self.parts.append(part)
+        self._pending.append(part)
+        if not self._outer:
+            self._calls.append(ToolCall(event.id, event.name, event.arguments))
 
     def _end_tool(self, event: ToolResult) -> None:
-        message = Message("tool", event.content, tool_call_id=event.id, name=event.name)
-        self._finished.append(message)
-        for part in reversed(self.parts):
-            call = part.event
-            if isinstance(call, ToolCallStarted) and call.id == event.id and part.result is None:
+        if not self._outer:
+            message = Message("tool", event.content, tool_call_id=event.id, name=event.name)
+            self._finished.append(message)
+        for part in self._pending:
+            if isinstance(part.event, ToolCallStarted) and part.event.id == event.id:
                 part.result = event
+                self._pending.remove(part)
                 return
         self.parts.append(Part("tool", result=event))
 
@@ -269,14 +276,17 @@ class Run:
             self._grow("reasoning", message.reasoning)
         if message.text and "text" not in self._open:
             self._grow("text", message.text)
+        self._open.clear()
+        if self._outer:
+            return
         self._finished.append(message)
         self._answer = message.text or self._answer
-        self._open.clear()
         self.finish_reason = event.finish_reason
 
     def _start(self, event: RunStarted) -> None:
         if self._began:
-            self._depth += 1
+            self._outer.append(self._open)
+            self._open = {}
             self.parts.append(Part("agent", event))
             return
         self._began = True
@@ -285,8 +295,8 @@ class Run:
         self.framework = event.framework
 
     def _end(self, event: RunFinished | RunFailed | RunInterrupted) -> None:
-        if self._depth:
-            self._depth -= 1
+        if self._outer:
+            self._open = self._outer.pop()
             return
         if isinstance(event, RunFinished):
             self.finish_reason = event.finish_reason

@@ -12,27 +12,28 @@ from __future__ import annotations
 import re
 
 from tframex_nb.markdown._blocks import blocks
-from tframex_nb.markdown._code import MACRO, code_block, code_span
+from tframex_nb.markdown._code import MACRO, code_block, code_span, encode
 from tframex_nb.markdown._controls import clean
 
-__all__ = ["clean", "code_block", "code_span", "defang", "escape_inline"]
+__all__ = ["clean", "code_block", "code_span", "defang", "encode", "escape_inline"]
 
 _PUNCTUATION = re.compile(r"[\\`*_{}\[\]<>&#|~$!@]")
 _BLOCK_START = re.compile(r"^([-+=]|\d{1,9}(?=[.)]))")
-_ORDINARY = re.compile(r"[<\[!\\&`~\x00-\x08\x0b-\x1f\x7f-\U0010ffff]")
+_MARKS = re.compile(r"[<\[!\\&`~$\x00-\x08\x0b-\x1f\x7f-\U0010ffff]")
 
 
-def defang(text: str) -> str:
+def defang(text: str, *, careful: bool = False) -> str:
     """Return ``text`` as Markdown that shows the same and does nothing.
 
     No HTML, no image is loaded (images become links with a visible target), no link but to
     http, https, mailto, ftp and relative places, no diagram that a front end would draw, no TeX
     macro that leaves mathematics, no control or bidi character. An unclosed fence is closed, so
-    a text may be cut anywhere while it streams. The time is linear in the length.
+    a text may be cut anywhere while it streams. The time is linear in the length. With
+    ``careful`` the result may also stand in one document with other defanged texts.
     """
-    if not _ORDINARY.search(text):
+    if not _MARKS.search(text):
         return text
-    return blocks(clean(text))
+    return blocks(clean(text), careful=careful)
 
 
 def escape_inline(text: str) -> str:

@@ -42,12 +42,12 @@ class _Fence:
         return _width(self.prefix)
 
 
-def blocks(text: str) -> str:
+def blocks(text: str, *, careful: bool = False) -> str:
     """Return ``text`` with its code blocks canonical and all between them defanged."""
     fences: list[_Fence] = []
     while (found := _next_fence(text, fences[-1].end if fences else 0)) is not None:
         fences.append(found)
-    careful = any(block.risky for block in fences) or _INDENTED.search(text) is not None
+    careful = careful or any(block.risky for block in fences) or _INDENTED.search(text) is not None
     out: list[str] = []
     at = 0
     for block in fences:
