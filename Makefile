@@ -89,7 +89,7 @@ test-matrix: $(VENV)/.dev ## The core tests on every newer Python that is instal
 	bash scripts/test_matrix.sh $(VENV) .venvs
 
 test-notebooks: $(VENV)/.dev ## The tutorials, with nbval.
-	$(if $(NOTEBOOKS),$(BIN)/pytest -p no:cacheprovider --nbval --timeout 300 $(NOTEBOOKS),@echo "no notebooks")
+	$(if $(NOTEBOOKS),$(BIN)/pytest -p no:cacheprovider --nbval --nbval-sanitize-with notebooks/sanitize.cfg $(NOTEBOOKS),@echo "no notebooks")
 
 test-fast: $(VENV)/.dev ## The tests that need no browser, no llama.cpp and no second environment.
 	$(BIN)/pytest -m 'not slow and not browser and not llama'
