@@ -12,6 +12,8 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+# The tours run with nothing configured, as on a fresh machine.
+UNCONFIGURED := env -u TFRAMEX_API_URL -u TFRAMEX_API_KEY -u TFRAMEX_MODEL -u OPENAI_BASE_URL -u OPENAI_API_KEY
 
 # uv never fetches an interpreter of its own: what runs is the Python that the user installed.
 export UV_PYTHON_DOWNLOADS := never
@@ -89,7 +91,7 @@ test-matrix: $(VENV)/.dev ## The core tests on every newer Python that is instal
 	bash scripts/test_matrix.sh $(VENV) .venvs
 
 test-notebooks: $(VENV)/.dev ## The tutorials, with nbval.
-	$(if $(NOTEBOOKS),$(BIN)/pytest -p no:cacheprovider --nbval --nbval-sanitize-with notebooks/sanitize.cfg $(NOTEBOOKS),@echo "no notebooks")
+	$(if $(NOTEBOOKS),$(UNCONFIGURED) $(BIN)/pytest -p no:cacheprovider --nbval --nbval-sanitize-with notebooks/sanitize.cfg $(NOTEBOOKS),@echo "no notebooks")
 
 test-fast: $(VENV)/.dev ## The tests that need no browser, no llama.cpp and no second environment.
 	$(BIN)/pytest -m 'not slow and not browser and not llama'
