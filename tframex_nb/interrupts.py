@@ -198,7 +198,8 @@ def _run_idle(coro: Coroutine[Any, Any, T]) -> T:
     """Run on IPython's own loop where there is one, so that loop-bound objects keep working."""
     helpers = sys.modules.get("IPython.core.async_helpers")
     if helpers is not None and _in_ipython() and _on_main_thread():
-        return _unwrap(helpers.get_asyncio_loop().run_until_complete(_outcome(coro)))
+        loop: asyncio.AbstractEventLoop = helpers.get_asyncio_loop()
+        return _unwrap(loop.run_until_complete(_outcome(coro)))
     return _unwrap(asyncio.run(_outcome(coro)))
 
 

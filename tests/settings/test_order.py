@@ -42,8 +42,8 @@ def test_each_place_comes_before_the_next(tmp_path):
     write(
         tmp_path,
         dotenv="TFRAMEX_MODEL=dotenv\nTFRAMEX_MAX_STEPS=3\nTFRAMEX_RETRIES=3\n",
-        toml='model = "toml"\nmax_steps = 4\nretries = 4\nmax_tokens = 4\nhistory_limit = 4',
-        pyproject='[tool.tframex]\nmodel = "py"\nhistory_limit = 5\ncontext_cap = 555',
+        toml='model = "toml"\nmax_steps = 4\nretries = 4\nmax_tokens = 4\nmax_connections = 4',
+        pyproject='[tool.tframex]\nmodel = "py"\nmax_connections = 5\ncontext_cap = 555',
     )
     environ = {"TFRAMEX_MODEL": "environment", "TFRAMEX_MAX_STEPS": "2"}
     settings = load_settings(tmp_path, environ, model="argument")
@@ -51,7 +51,7 @@ def test_each_place_comes_before_the_next(tmp_path):
     assert settings.max_steps == 2
     assert settings.retries == 3
     assert settings.max_tokens == 4
-    assert settings.history_limit == 4
+    assert settings.max_connections == 4
     assert settings.context_cap == 555
     places = {name: str(source) for name, source in settings.sources.items()}
     assert places == {
@@ -59,7 +59,7 @@ def test_each_place_comes_before_the_next(tmp_path):
         "max_steps": "TFRAMEX_MAX_STEPS in the environment",
         "retries": f"TFRAMEX_RETRIES in {tmp_path / '.env'}",
         "max_tokens": f"max_tokens in {tmp_path / 'tframex.toml'}",
-        "history_limit": f"history_limit in {tmp_path / 'tframex.toml'}",
+        "max_connections": f"max_connections in {tmp_path / 'tframex.toml'}",
         "context_cap": f"tool.tframex.context_cap in {tmp_path / 'pyproject.toml'}",
     }
 

@@ -53,7 +53,8 @@ def matcher_for(session: Session) -> Callable[[CompletionContext], SimpleMatcher
         found = [SimpleCompletion(n, type="tframex") for n in names if n.startswith(token)]
         return {"completions": found, "matched_fragment": token, "suppress": bool(found)}
 
-    return complete
+    matcher: Callable[[CompletionContext], SimpleMatcherResult] = complete
+    return matcher
 
 
 def _candidates(session: Session, text: str, before: str, line: str) -> Iterable[str]:

@@ -27,9 +27,9 @@ class TFrameX(Configurable):
     interpolate = Bool(default_value=True, help="evaluate {{ expressions }} in prompts").tag(
         config=True
     )
-    context_cap = Int(4000, min=200, help="characters of one value sent to a model").tag(
-        config=True
-    )
+    context_cap = Int(
+        0, min=0, help="characters of one value sent to a model; 0 is what the settings say"
+    ).tag(config=True)
 
     def __init__(self, *, session: Session, **kwargs: Any) -> None:  # traitlets' own arguments
         super().__init__(**kwargs)

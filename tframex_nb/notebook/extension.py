@@ -29,7 +29,7 @@ class Extension:
         self.shell = shell
         self.session = Session(shell)
         self.config = TFrameX(parent=shell, session=self.session)
-        self.magics = AgentMagics(shell, session=self.session, settings=self.config)
+        self.magics = AgentMagics(shell, session=self.session, wishes=self.config)
         self._transformers = [_transformer(lower_cell, self), _transformer(lower_lines, self)]
         self._matcher = matcher_for(self.session)
         self._events: list[tuple[str, Callable[..., None]]] = [
@@ -46,11 +46,11 @@ class Extension:
         shell.input_transformers_cleanup.extend(self._transformers)
         for name, callback in self._events:
             shell.events.register(name, callback)
-        shell.configurables.append(self.config)
+        configurables: list[Any] = shell.configurables  # IPython types it too narrowly
+        configurables.append(self.config)
         if shell.Completer is not None:
             shell.Completer.custom_matchers.append(self._matcher)
-        formatter = shell.display_formatter.ipython_display_formatter
-        formatter.for_type_by_name("tframex_nb.runs", "Run", self._show_run)
+        self._formatter().for_type_by_name("tframex_nb.runs", "Run", self._show_run)
         if _executing():
             self.session.pre_execute()  # the cell that holds %load_ext
 
@@ -80,10 +80,14 @@ class Extension:
                 del table[name]
 
     def _forget_formatter(self) -> None:
-        formatter = self.shell.display_formatter.ipython_display_formatter
+        formatter = self._formatter()
         formatter.deferred_printers.pop(("tframex_nb.runs", "Run"), None)
         for cls in [c for c, f in formatter.type_printers.items() if f == self._show_run]:
             del formatter.type_printers[cls]
+
+    def _formatter(self) -> Any:  # IPython's formatter of objects that display themselves
+        assert self.shell.display_formatter is not None, "every shell formats its results"
+        return self.shell.display_formatter.ipython_display_formatter
 
     def _show_run(self, run: Any) -> None:  # a Run; its class is not imported yet
         """Show a run as a value, unless its cell has just shown it live."""

@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING
 
 from IPython.core.error import UsageError
 
-from tframex_nb.agents import Agent
 from tframex_nb.errors import nearest
-from tframex_nb.notebook.execution import Question
-from tframex_nb.runtime import RunRequest
 
 if TYPE_CHECKING:
-    from tframex_nb.notebook.config import TFrameX
     from tframex_nb.notebook.session import Session
     from tframex_nb.runs import Run
 
-__all__ = ["insert_mended", "mended_cell", "question_of_error"]
+__all__ = ["SYSTEM", "insert_mended", "mended_cell", "prompt_of_error"]
 
 SYSTEM = (
     "A cell of a Jupyter notebook failed. Say in one or two sentences why. Then give the whole "
@@ -26,20 +22,18 @@ SYSTEM = (
 _FENCE = re.compile(r"^```(?:python|py|ipython)?[ \t]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
-def question_of_error(session: Session, settings: TFrameX, line: str) -> Question:
-    """Return the question about cell ``line``'s error, or about the last one."""
+def prompt_of_error(session: Session, line: str) -> tuple[int, str]:
+    """Return the number of the cell that failed (``line``, or the last one) and the prompt."""
     if not session.errors:
         raise UsageError("no cell has failed yet: there is nothing to fix")
     number = _number(session, line.strip())
-    raw = session.shell.history_manager.input_hist_raw
+    raw = session.inputs
     source = raw[number] if number < len(raw) else ""
     prompt = (
         f"The cell:\n\n```python\n{source.rstrip()}\n```\n\n"
         f"The error:\n\n```\n{session.errors[number]}\n```"
     )
-    request = RunRequest(Agent("fix", system=SYSTEM), prompt=prompt, remember=False)
-    display = "" if settings.display == "auto" else str(settings.display)
-    return Question(request, (f"fixing cell {number}",), display=display)
+    return number, prompt
 
 
 def insert_mended(session: Session, run: Run) -> None:

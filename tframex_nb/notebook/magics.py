@@ -29,10 +29,10 @@ __all__ = ["AgentMagics"]
 class AgentMagics(Magics):
     """``%%agent``, ``%ask``, ``%fix``, ``%agents``, ``%models``, ``%runs``."""
 
-    def __init__(self, shell: InteractiveShell, *, session: Session, settings: TFrameX) -> None:
+    def __init__(self, shell: InteractiveShell, *, session: Session, wishes: TFrameX) -> None:
         super().__init__(shell)
         self.session = session
-        self.settings = settings
+        self.wishes = wishes
 
     @no_var_expand
     @cell_magic
@@ -106,35 +106,41 @@ class AgentMagics(Magics):
             return self._ask(line)
         if magic == "fix":
             return self._fix(line)
-        return self._agent(self.agent.parser.parse_args(_split(line)), cell)
+        return self._agent(_parse(self.agent, line), cell)
 
     async def _agent(self, options: Any, cell: str) -> Run | None:  # argparse's Namespace
-        from tframex_nb.notebook.questions import question_of_cell
+        from tframex_nb.notebook.questions import Questions
 
-        question = question_of_cell(self.session, self.settings, options, cell)
+        question = Questions(self.session, self.wishes).of_cell(options, cell)
         return None if question is None else await execution.show(self.session, question)
 
     async def _ask(self, line: str) -> Run:
-        from tframex_nb.notebook.questions import question_of_line
+        from tframex_nb.notebook.questions import Questions
 
-        question = question_of_line(self.session, self.settings, line)
+        question = Questions(self.session, self.wishes).of_line(line)
         return await execution.show(self.session, question)
 
     async def _fix(self, line: str) -> Run:
-        from tframex_nb.notebook.fix import insert_mended, question_of_error
+        from tframex_nb.notebook.fix import SYSTEM, insert_mended, prompt_of_error
+        from tframex_nb.notebook.questions import Questions
 
-        question = question_of_error(self.session, self.settings, line)
-        run = await execution.show(self.session, question)
+        number, prompt = prompt_of_error(self.session, line)
+        questions = Questions(self.session, self.wishes)
+        notes = (f"fixing cell {number}",)
+        run = await execution.show(
+            self.session, questions.of_text(prompt, notes=notes, system=SYSTEM)
+        )
         insert_mended(self.session, run)
         return run
 
 
-def _split(line: str) -> list[str]:
-    """Split an option line as a shell does: quotes group words and are taken off."""
+def _parse(magic: Any, line: str) -> Any:  # a magic with IPython's parser; argparse's Namespace
+    """Parse an option line split as a shell does: quotes group words and are taken off."""
     try:
-        return shlex.split(line)
+        words = shlex.split(line)
     except ValueError as exc:
         raise UsageError(f"{exc} in: {line}") from None
+    return magic.parser.parse_args(words)
 
 
 def _words(line: str) -> list[str]:

@@ -46,6 +46,12 @@ class Session:
         """Whether no cell is executing, so that a transformed cell is a top-level one."""
         return self._executing == 0
 
+    @property
+    def inputs(self) -> list[str]:
+        """The cells' sources as they were typed; the first is number 1."""
+        manager = self.shell.history_manager
+        return [] if manager is None else manager.input_hist_raw
+
     def turn(self, agent_id: str) -> str | None:
         """Return the key of this agent's next turn in the running cell.
 

@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 __all__ = ["agents_view", "models_view", "runs_view"]
 
 T = TypeVar("T")
+RUN_COLUMNS = (
+    "agent",
+    "model",
+    "status",
+    "seconds",
+    "first_token_seconds",
+    "prompt_tokens",
+    "completion_tokens",
+    "tool_calls",
+    "finish_reason",
+    "error",
+)
 SHORT = 60  # characters of a text in a table's cell
 
 
@@ -63,11 +75,8 @@ def runs_view(words: list[str]) -> object:
         raise UsageError("%runs takes nothing: it lists the runs of this kernel")
     from tframex_nb.runs import recent_runs
 
-    columns = ("agent", "model", "status", "seconds", "first_token_seconds", "prompt_tokens")
-    columns += ("completion_tokens", "tool_calls", "finish_reason", "error")
-    rows = [tuple(row[column] for column in columns) for row in recent_runs()]
-    note = "" if rows else "none yet: %%agent runs one"
-    return Table.of(columns, rows, note)
+    rows = [[row[column] for column in RUN_COLUMNS] for row in recent_runs()]
+    return Table.of(RUN_COLUMNS, rows, "" if rows else "none yet: %%agent runs one")
 
 
 def _connect(session: Session, name: str) -> Table:
@@ -138,11 +147,7 @@ def _model_name(agent: BaseAgent) -> str:
 
 
 def _tool_names(agent: BaseAgent) -> list[str]:
-    return [getattr(t, "name", None) or getattr(t, "__name__", "?") for t in _tools(agent)]
-
-
-def _tools(agent: BaseAgent) -> list[Any]:  # functions, agents, Tool
-    return list(getattr(agent, "tools", ()))
+    return [tool.name for tool in getattr(agent, "tools", ())]
 
 
 def _calls(message: Any) -> str:  # a Message

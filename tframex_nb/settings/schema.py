@@ -116,7 +116,6 @@ class Settings(_Connectable):
     memory_messages: int = Field(40, ge=2, le=10_000, description="a whole number from 2 on")
     max_steps: int = Field(12, ge=1, le=1_000, description="a whole number from 1 to 1000")
     context_cap: int = Field(4_000, ge=200, description="characters, a whole number from 200 on")
-    history_limit: int = Field(200, ge=1, le=100_000, description="a whole number from 1 on")
     discover: bool = Field(True, description="true or false")  # noqa: FBT003 - pydantic's default
     keyring: bool = Field(False, description="true or false")  # noqa: FBT003 - pydantic's default
 
