@@ -8,6 +8,8 @@ import re
 import signal
 import subprocess
 import sys
+import time
+import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING
 
@@ -42,6 +44,19 @@ def tframex(
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done
+
+
+def fetch(url: str) -> bytes:
+    """Get a URL; JupyterLab announces its address a moment before it listens there."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return answer.read()
+        except urllib.error.URLError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -186,7 +201,8 @@ def test_lab_without_jupyterlab_gives_the_install_line() -> None:
 def test_lab_opens_the_tour_in_a_real_jupyterlab(tmp_path: Path) -> None:
     """It copies the notebook, starts JupyterLab, and hands its own arguments on."""
     pytest.importorskip("jupyterlab")
-    command = [sys.executable, "-m", "tframex_nb", "lab", "--", "--no-browser", "--port=0"]
+    command = [sys.executable, "-m", "tframex_nb", "lab", "--", "--no-browser"]
+    shown = re.compile(r"http://127\.0\.0\.1:\d+/lab/tree/\S*\?token=\w+")
     with subprocess.Popen(
         [*command, "--ServerApp.port=0"],
         stdout=subprocess.DEVNULL,
@@ -194,18 +210,15 @@ def test_lab_opens_the_tour_in_a_real_jupyterlab(tmp_path: Path) -> None:
         text=True,
     ) as server:
         assert server.stderr is not None
-        url = ""
-        for line in server.stderr:
-            found = re.search(r"http://127\.0\.0\.1:\d+/lab\S*\?token=\w+", line)
-            if found:
-                url = found[0]
-                break
-        assert "01-quickstart.ipynb" in url
-        status = url.split("/lab", 1)[0] + "/api/status?" + url.split("?", 1)[1]
-        with urllib.request.urlopen(status, timeout=10) as answer:
-            assert json.load(answer)["kernels"] == 0
-        server.terminate()
-        server.stderr.read()
+        try:
+            lines = iter(server.stderr.readline, "")
+            url = next((m[0] for line in lines if (m := shown.search(line))), "")
+            assert "01-quickstart.ipynb" in url
+            status = url.split("/lab", 1)[0] + "/api/status?" + url.split("?", 1)[1]
+            assert json.loads(fetch(status))["kernels"] == 0
+        finally:
+            server.terminate()
+            server.stderr.read()
     assert (tmp_path / "01-quickstart.ipynb").exists()
 
 

@@ -34,7 +34,9 @@ def open_lab(arguments: Sequence[str] = ()) -> NoReturn:
     # JupyterLab refuses to run as root unless told; in a container there is nobody else.
     as_root = ["--allow-root"] if os.name == "posix" and os.geteuid() == 0 else []
     print(f"JupyterLab opens {tour}", flush=True)
-    command = [sys.executable, "-m", "jupyterlab", *as_root, *arguments, str(tour)]
+    # As the default page and not as an argument: so the URL in the terminal leads there too.
+    page = f"--LabApp.default_url=/lab/tree/{tour.name}"
+    command = [sys.executable, "-m", "jupyterlab", *as_root, page, *arguments]
     os.execv(sys.executable, command)  # noqa: S606  # our own interpreter: signals go straight to it
 
 
