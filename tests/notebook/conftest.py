@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from clock_server import Clock
 
 HERE = Path(__file__).parent
-SERVER = HERE.parent / "servers" / "clock_server.py"
 
 
 def _load(path: Path):
@@ -25,31 +22,6 @@ def _load(path: Path):
         sys.modules[name] = module
         spec.loader.exec_module(module)
     return sys.modules[name]
-
-
-class Clock:
-    """The clock server's process; ``url`` is its OpenAI-compatible base."""
-
-    def __init__(self) -> None:
-        command = [sys.executable, str(SERVER)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.port = int(self.process.stdout.readline())
-        self.url = f"http://127.0.0.1:{self.port}/v1"
-
-    def runs(self) -> list[dict]:
-        return self._get("stats")
-
-    def reset(self) -> None:
-        self._get("reset")
-
-    def close(self) -> None:
-        self.process.terminate()
-        self.process.wait(10)
-        self.process.stdout.close()
-
-    def _get(self, path: str):
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=5) as reply:
-            return json.load(reply)
 
 
 @pytest.fixture(scope="session")
@@ -71,8 +43,8 @@ def new_kernel(tmp_path_factory) -> Callable:
     """Start a kernel in an empty folder: ``new_kernel(TFRAMEX_MODEL="demo")``."""
     kernels = _load(HERE / "kernels.py")
 
-    def start(**env: str):
-        return kernels.Kernel(env=env, cwd=str(tmp_path_factory.mktemp("kernel")))
+    def start(log=None, **env: str):
+        return kernels.Kernel(env=env, cwd=str(tmp_path_factory.mktemp("kernel")), log=log)
 
     return start
 

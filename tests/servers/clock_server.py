@@ -16,9 +16,37 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import subprocess
+import sys
 import time
+import urllib.request
 
 MARK = "ZQ0 "
+
+
+class Clock:
+    """The server's process; ``url`` is its OpenAI-compatible base."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, __file__]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.port = int(self.process.stdout.readline())
+        self.url = f"http://127.0.0.1:{self.port}/v1"
+
+    def runs(self) -> list[dict]:
+        return self._get("stats")
+
+    def reset(self) -> None:
+        self._get("reset")
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+        self.process.stdout.close()
+
+    def _get(self, path: str):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=5) as reply:
+            return json.load(reply)
 
 
 class Server:
