@@ -176,8 +176,8 @@ def _inside_tool(frame: FrameType | None) -> bool:
 
 
 async def _heartbeat() -> None:
-    while True:
-        await asyncio.sleep(HEARTBEAT)  # noqa: ASYNC110  # waking the loop is all it is for
+    while True:  # noqa: ASYNC110  # waking the loop is all it is for
+        await asyncio.sleep(HEARTBEAT)
 
 
 async def _outcome(coro: Coroutine[Any, Any, T]) -> T | RunStopped:
