@@ -105,12 +105,15 @@ class Cell:
 class Kernel:
     """An ipykernel process; ``python`` is the interpreter that it runs in."""
 
-    def __init__(self, python: str = sys.executable, env: dict | None = None, cwd: str = "."):
+    def __init__(
+        self, python: str = sys.executable, env: dict | None = None, cwd: str = ".", log=None
+    ):
         self.manager = KernelManager()
         argv = [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         spec = KernelSpec(argv=argv, display_name="test", language="python")
         self.manager._kernel_spec = spec
-        self.manager.start_kernel(env={**os.environ, **(env or {})}, cwd=cwd)
+        streams = {"stdout": log, "stderr": log} if log is not None else {}
+        self.manager.start_kernel(env={**os.environ, **(env or {})}, cwd=cwd, **streams)
         self.client = self.manager.client()
         self.cells: dict[str, Cell] = {}
         self._context = zmq.Context()
@@ -161,6 +164,12 @@ class Kernel:
         if not cell.done.wait(max(0.1, end - time.monotonic())):
             raise AssertionError("the kernel did not become idle")
         return cell
+
+    def answer(self, text: str) -> None:
+        """Answer the next question that the running cell asks (getpass, input)."""
+        self.client.stdin_channel.start()
+        self.client.get_stdin_msg(timeout=30)
+        self.client.input(text)
 
     def interrupt(self) -> float:
         """Send SIGINT to the kernel's process; return when."""

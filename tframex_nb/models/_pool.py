@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tframex_nb.errors import PoolExhausted
 from tframex_nb.http import open_client, public_url, through_proxy, tls_context
+from tframex_nb.models._log_filter import hide_secrets_of
 from tframex_nb.settings.urls import origin
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["CrossOriginRedirect", "Pool", "RedirectLoop"]
 
 MAX_REDIRECTS = 5
+_ORDINARY = frozenset({"accept", "content-type"})
 
 
 class CrossOriginRedirect(Exception):
@@ -112,7 +114,13 @@ class Pool:
             self._loop, self._clients, self._idle = loop, [], []
             self._keeper = _keep(self._clients)
             await anext(self._keeper)
+            hide_secrets_of(self)
             self._idle.append(self._another())  # a proxy that cannot be used is told now
+
+    def secrets(self) -> list[str]:
+        """Return what the headers hold beside the ordinary: no log may show it."""
+        values = (v for k, v in self._headers().items() if k not in _ORDINARY)
+        return [v.removeprefix("Bearer ") for v in values if v]
 
     async def aclose(self) -> None:
         """Close every connection; the next request opens new ones."""
