@@ -23,7 +23,7 @@ ELEMENTS = {
 }
 ATTRIBUTES = {"href", "title", "start", "class", "id", "align", "type", "disabled", "checked"}
 STYLES = {"text-align:left", "text-align:right", "text-align:center"}
-HREF = re.compile(r"(https?|ftp|mailto|tel):|[^:]*$|[^:/?#]*[/?#]", re.IGNORECASE)
+HREF = re.compile(r"(https?|ftp|mailto|tel):|[^:]*:?$|[^:/?#]*[/?#]", re.IGNORECASE)
 
 
 class _Audit(HTMLParser):
@@ -170,6 +170,13 @@ ATTACKS = {
     "link title breaks out": "[x](https://a.example '\"><img src=x>')",
     "link title holds a backtick": '[x](https://a.example "`")<img src=x>`',
     "link label holds a backtick": "[a`](https://a.example)<img src=x>`",
+    "link in bracket math": "\\\\[\\\\](javascript:alert(1))",
+    "link over bracket math": "\\\\[ a \\\\](javascript:alert(1)) \\\\]",
+    "link escaped bracket": "[http://a.example\\](javascript:alert(1))",
+    "math in a bare address": 'http://a.example$"style="color:red"$ x',
+    "math in an address": """[x](http://a.example/$"style="color:red"$)""",
+    "math in a title": """[x](http://a.example '$"style="color:red"$')""",
+    "math in a definition": """[x]\n\n[x]: http://a.example/$"style="color:red"$""",
     "definition javascript": "[x]\n\n[x]: javascript:alert(1)",
     "definition in a list": "[x]\n\n- [x]: javascript:alert(1)",
     "definition in a quoted list": "[x]\n\n10. > [x]: javascript:alert(1)",
@@ -204,6 +211,8 @@ ATTACKS = {
     "span with escaped border": "\\`<img src=x>`",
     "span of unequal runs": "``<img src=x>`",
     "span against math": "`a$` `` $ <img src=x> ``",
+    "span that becomes a fence": '````$"src=x"$ `<img src=x>`\na',
+    "math through a span in an address": 'http://a.example/`\\\\[`x"style="a" \\\\]',
     "math takes half a span": "$ ` $ <img src=x> `",
     "math takes half a fence": "$$\n\n```text\n$$ <img src=x>\n```",
     "math around a fence": "`$$\n```\n`<img src=x>\n```\n$$",
@@ -239,7 +248,19 @@ PIECES = [
     *("<img src=x>", "<b>", "<!--", "<pre>", "`", "``", "```", "~~~", "`<i>`", " `a\\|<i>` "),
     *("\n", "\n\n", "  ", "    ", "\t", "- ", "1. ", "10. ", "> ", ">", "# ", "*", "x", "text "),
     *("| a | b |\n|---|---|\n| ", "|", "$", "$$", "\\", "\\\\[", "\\\\]", "\\begin{a}", "\\end{a}"),
-    *("[", "]", "(", ")", "![", "](", "x](javascript:x)", "[a]: javascript:x", "[^1]: ", "&#60;"),
+    *(
+        "[",
+        "]",
+        "(",
+        ")",
+        "![",
+        "](",
+        "x](javascript:x)",
+        "(javascript:x)",
+        "[a]: javascript:x",
+        "[^1]: ",
+        "&#60;",
+    ),
     *("```py\n", "\n```\n", "\n   ```\n", "    ```\n"),
 ]
 

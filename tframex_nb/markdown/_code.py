@@ -32,7 +32,11 @@ _ENTITY = (
     r"&(?=#|(?:bsol|shy|lrm|rlm|zwj|zwnj|NoBreak|ZeroWidthSpace|Negative\w+Space|ApplyFunction|af"
     r"|InvisibleTimes|it|InvisibleComma|ic);)"
 )
-RISK = re.compile(rf"<(?![\s=\d])|!\[|\]\(|\]:|\]\[|\\(?=(?:{_MACROS})(?![A-Za-z]))|{_ENTITY}")
+# JupyterLab puts TeX back after rendering, unquoted, also into the address of a bare URL.
+_GLUED = r":(?=//\S{0,2000}[$\\])|\.(?<=www\.)(?=\S{0,2000}[$\\])"
+RISK = re.compile(
+    rf"<(?![\s=\d])|!\[|\]\(|\]:|\]\[|\\(?=(?:{_MACROS})(?![A-Za-z]))|{_ENTITY}|{_GLUED}"
+)
 # What could be the end of mathematics that began in an earlier block.
 _MATH_END = re.compile(r"\$\$|\\\\[\])]|\\end\{")
 _RUNS = re.compile("`{3,}")

@@ -12,10 +12,10 @@ from tframex_nb.markdown._controls import HIDDEN
 __all__ = ["CAREFUL", "paragraph"]
 
 _TOKEN = re.compile(
-    rf"`+|<|\[(?=!\[)|!\[|\](?=[(:\[])|\$\$?|&(?=[#\w])|\\+?{MACRO.pattern[4:]}|\\begin\{{|\\\\\[|\\[`!\[\]$<\\&]"
+    rf"`+|<|\[(?=!\[)|!\[|\](?=[(:\[])|\$\$?|&(?=[#\w])|\\+?{MACRO.pattern[4:]}|\\+begin\{{|\\{{2,}}[\[(]|\\[`!\[\]$<\\&]"
 )
 # Also what a reader might pair over several blocks.
-CAREFUL = re.compile(rf"`|\$\$|\\begin\{{|\\\\\[|{RISK.pattern}")
+CAREFUL = re.compile(rf"`|\$\$|\\begin\{{|\\\\[\[(]|{RISK.pattern}")
 _NEW_BLOCK = re.compile(r"\n[ \t]*(?:[-*+>#|=~]|\d{1,9}[.)]|```|\n)")
 _ENVIRONMENT = re.compile(r"\\begin\{([A-Za-z]*\*?)\}")
 _AUTOLINK = re.compile(r"<((?:https?://|ftp://|mailto:)?[\w.~:/?#@%!&'*+,;=-]+)>")
@@ -24,6 +24,9 @@ _MATH = re.compile(r"\$(?=\S)([^$\n`]{1,500})(?<=\S)\$(?!\d)")
 _NUMERIC = re.compile(r"&#(?:[xX]([0-9a-fA-F]{1,8})|([0-9]{1,8}));?")
 _RUN = re.compile("`+")
 _UNICODE_END = 0x110000
+FENCE = 3  # backticks
+BRACKET = 2  # characters of an escaped bracket; with more backslashes it is TeX
+LONGEST_URL = 2000  # characters
 LONGEST_MATH = 20_000  # characters; bounds the search for an end that never comes
 
 
@@ -68,7 +71,11 @@ class _Paragraph:
                 return self._math(at, found.end())
             case "&":
                 return _entity(text, at)
-            case _ if text.startswith(("\\begin{", "\\\\["), at):
+            case _ if found[0].endswith("("):
+                return (_shown(found[0]) if _glued(text, at) else found[0]), found.end()
+            case _ if found[0].endswith("begin{") or (
+                found[0].endswith("[") and len(found[0]) > BRACKET
+            ):
                 return self._display(at, found.end())
             case _:
                 return _backslash(text, found)
@@ -80,7 +87,7 @@ class _Paragraph:
             return self._literal(at, inner), inner
         after = end + inner - at
         body = self.text[inner:end]
-        if not (CAREFUL if self.careful else RISK).search(body) and "\n" not in body:
+        if not CAREFUL.search(body) and "\n" not in body:
             return self.text[at:after], after
         if _NEW_BLOCK.search(body):  # some readers end the paragraph there: not code for them
             return self._literal(at, inner), inner
@@ -91,7 +98,9 @@ class _Paragraph:
         return encode(body.replace("\n", " ")), after
 
     def _literal(self, at: int, end: int) -> str:
-        return "&#96;" * (end - at) if self.careful else self.text[at:end]
+        # Three could become a fence, once what follows on the line is encoded.
+        wide = end - at >= FENCE
+        return "&#96;" * (end - at) if self.careful or wide else self.text[at:end]
 
     def _closing(self, start: int, width: int) -> int | None:
         """Return where the next run of exactly ``width`` backticks begins."""
@@ -114,6 +123,8 @@ class _Paragraph:
                 return ("]&#91;" if seems else "]["), at + 2
 
     def _math(self, at: int, inner: int) -> tuple[str, int]:
+        if _glued(self.text, at):
+            return "&#36;" * (inner - at), inner
         if inner - at == 1:
             found = _MATH.match(self.text, at)
             if found is None:
@@ -123,22 +134,37 @@ class _Paragraph:
 
     def _display(self, at: int, inner: int) -> tuple[str, int]:
         r"""Take an environment, or what stands between ``\\[`` and ``\\]``, as mathematics."""
-        found = _ENVIRONMENT.match(self.text, at)
+        if _glued(self.text, at):
+            return _shown(self.text[at:inner]), inner
+        found = _ENVIRONMENT.match(self.text, inner - len("\\begin{"))
         if found is not None:
             return self._region(at, inner, f"\\end{{{found[1]}}}")
-        return self._region(at, inner, "\\\\]" if self.text[at + 1] == "\\" else "\\end{")
+        return self._region(at, inner, "\\\\]" if self.text[inner - 1] == "[" else "\\end{")
 
     def _region(self, at: int, inner: int, closing: str) -> tuple[str, int]:
         """Take mathematics up to ``closing``; without it the opening is only text."""
         opening = self.text[at:inner]
         end = self.text.find(closing, inner, inner + LONGEST_MATH)
         body = self.text[inner:end]
-        if end < 0 or (self.careful and (_NEW_BLOCK.search(body) or "`" in body)):
-            shown = opening.replace("$", "&#36;").replace("\\", "&#92;")
-            return (shown if self.careful else opening), inner
+        # For a reader without TeX the end of \\\\[ … \\\\] is the end of a link's text.
+        linked = closing.endswith("]") and self.text.startswith(("(", "[", ":"), end + 3)
+        if end < 0 or linked or (self.careful and (_NEW_BLOCK.search(body) or "`" in body)):
+            return (_shown(opening) if self.careful else opening), inner
         if self.careful and closing != "$$":
             body = body.replace("$$", "$ $")
         return f"{opening}{_math(body)}{closing}", end + len(closing)
+
+
+def _shown(opening: str) -> str:
+    return opening.replace("$", "&#36;").replace("\\", "&#92;")
+
+
+def _glued(text: str, at: int) -> bool:
+    """Whether mathematics would begin inside a bare URL."""
+    low = max(0, at - LONGEST_URL)
+    start = 1 + max(text.rfind(space, low, at) for space in " \n\t")
+    word = text[max(start, low) : at]
+    return "://" in word or "www." in word
 
 
 def _math(body: str) -> str:
@@ -174,6 +200,8 @@ def _backslash(text: str, found: re.Match[str]) -> tuple[str, int]:
     match text[end - 1]:
         case "<":
             return "&lt;", end
+        case "]" if text.startswith(("(", ":"), end):  # mistune takes it for a bracket
+            return f"{text[at:end]}&#{ord(text[end])};", end + 1
         case "!" if text.startswith("[", end):
             return "&#33;", end
         case _:

@@ -22,6 +22,10 @@ _SCHEME = re.compile(r"[^/?#]*?:")
 _SAFE = frozenset({"http:", "https:", "mailto:", "ftp:", "ftps:", "tel:"})
 _URL = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//([^\s/?#]+)|\b(www\.[^\s/?#]+)", re.IGNORECASE)
 _HOST = re.compile(r"(?:[^\s/?#.:@]+\.)+[^\W\d_]{2,24}(?=[/?#:]|$)")
+_ESCAPED = re.compile(r"\\([_.*~#&+=-])")
+_UNSAFE = re.compile(r"[$\\\"]")
+_UNSAFE_ANGLED = re.compile(r"[$\\\" ()\t]")
+_TEX = re.compile(r"[$\\]")
 _MARKS = str.maketrans("", "", "*_~`[]\\<>")
 
 
@@ -45,7 +49,11 @@ def definition(text: str, at: int) -> tuple[str, int]:
     label = text_before(text, at)
     if label.startswith("^") and target.endswith(":"):  # a footnote that begins with a word
         return "]:", at + 2
-    bad = blocked(target) or (looks_like_other(label, target) and _opens_line(text, at, label))
+    line = text[at : text.find("\n", found.end()) + 1 or len(text)]
+    tex = _TEX.search(line) and _opens_line(text, at, label)
+    bad = (
+        blocked(target) or tex or (looks_like_other(label, target) and _opens_line(text, at, label))
+    )
     return ("]&#58;" if bad else "]:"), at + 2
 
 
@@ -92,9 +100,10 @@ def _target(found: re.Match[str], group: int) -> str | None:
     target = found[group + 1] if angled is None else angled
     if blocked(target) or (target and RISK.search(target)):
         return None
-    if angled is None:
-        return target
-    return target.replace(" ", "%20").replace("(", "%28").replace(")", "%29").replace("\t", "%09")
+    plain = _ESCAPED.sub(r"\1", target)
+    # A "$" or a backslash may be TeX for a reader, which then puts it back unquoted.
+    unsafe = _UNSAFE if angled is None else _UNSAFE_ANGLED
+    return unsafe.sub(lambda char: f"%{ord(char[0]):02X}", plain)
 
 
 def _as_link(found: re.Match[str]) -> str:
@@ -106,7 +115,7 @@ def _as_link(found: re.Match[str]) -> str:
 
 
 def _titled(title: str | None) -> str:
-    return f" {title}" if title and not RISK.search(title) else ""
+    return f" {title}" if title and not RISK.search(title) and not _TEX.search(title) else ""
 
 
 def text_before(text: str, at: int) -> str:
