@@ -18,10 +18,11 @@ GREEDY: dict[str, Any] = {
     "max_tokens": 400,
     "chat_template_kwargs": {"enable_thinking": False},
 }
-WEATHER = {"Paris": {"temp": 21, "sky": "sunny"}, "Oslo": {"temp": 4, "sky": "rain"}}
+# Letter by letter what the model has learned to read: with other spaces it may misread.
+WEATHER = {"Paris": '{"temp": 21, "sky": "sunny"}', "Oslo": '{"temp": 4, "sky": "rain"}'}
 
 
-def get_weather(city: str, unit: Literal["C", "F"] = "C") -> dict[str, Any]:
+def get_weather(city: str, unit: Literal["C", "F"] = "C") -> str:
     """Get the weather in a city."""
     assert unit == "C"
     return WEATHER[city]

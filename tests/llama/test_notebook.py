@@ -15,9 +15,9 @@ pytestmark = [pytest.mark.llama, pytest.mark.kernel]
 
 GREEDY = '-p temperature=0 -p max_tokens=400 -p chat_template_kwargs={"enable_thinking":false}'
 TOOLS = '''\
-def get_weather(city: str, unit: Literal["C", "F"] = "C") -> dict:
+def get_weather(city: str, unit: Literal["C", "F"] = "C") -> str:
     """Get the weather in a city."""
-    return {"Paris": {"temp": 21, "sky": "sunny"}, "Oslo": {"temp": 4, "sky": "rain"}}[city]
+    return {"Oslo": '{"temp": 4, "sky": "rain"}'}[city]
 
 async def add(a: int, b: int) -> int:
     """Add two integers."""
@@ -67,3 +67,27 @@ def test_hostile_markdown_of_a_real_model_is_shown_as_text(llama: str, tmp_path:
     assert value[0].text.startswith("<h1>Title</h1>\n<script>alert('x')</script>")
     assert "<script" not in answer[0].data["text/markdown"]
     assert "<h1" not in answer[0].data["text/markdown"]
+
+
+def test_the_tour_runs_unchanged_on_another_model(
+    llama: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path
+) -> None:
+    """The environment alone moves the tour from the demo to a real server; no cell fails.
+
+    The tiny model knows none of these questions, so what it says is not compared.
+    """
+    monkeypatch.setenv("TFRAMEX_API_URL", llama)
+    monkeypatch.setenv("TFRAMEX_MODEL", "tiny")
+    monkeypatch.setenv("TFRAMEX_TEMPERATURE", "0")
+    monkeypatch.setenv("TFRAMEX_MAX_TOKENS", "60")
+    notebook = nbformat.read(root / "notebooks" / "01-quickstart.ipynb", as_version=4)
+    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    outputs = execute(tmp_path, *cells)
+    answers = [
+        output.data["text/markdown"]
+        for cell, shown in zip(cells, outputs, strict=True)
+        if cell.startswith(("%%agent", "%ask"))
+        for output in shown
+    ]
+    assert len(answers) == 4
+    assert all("tiny" in answer and "demo" not in answer for answer in answers)
