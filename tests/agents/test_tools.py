@@ -58,7 +58,7 @@ def call(function, arguments):
 def test_hints_and_defaults_become_a_schema():
     """Every kind of type hint, in JSON schema; what has a default is not required."""
 
-    def find(  # noqa: PLR0917
+    def find(
         place: Place,
         colour: Colour,
         kind: Literal["a", "b"] = "a",

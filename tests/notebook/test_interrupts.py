@@ -114,7 +114,7 @@ def test_the_next_cells_are_aborted_and_the_kernel_is_fine(kernel, clock):
     ids=["time", "loop", "run_sync", "time above agent"],
 )
 def test_interrupt_on_the_synchronous_path(kernel, clock, code):
-    """Under %%time, in a loop, in run_sync: nest-asyncio on the same loop, cancelled and drained."""
+    """Under %%time, in a loop, in run_sync: nest-asyncio on the same loop, drained."""
     cell = kernel.start(code)
     cell.wait_for("ZQ0")
     while not clock.runs():

@@ -43,8 +43,17 @@ def test_comments_and_blank_lines_before_the_magic_stay():
         "%%writefile notes.txt\n%ask no\n",
         "%asking\n",
     ],
-    ids=["below code", "inside time", "agents", "longer name", "string", "bracket", "continued"]
-    + ["other cell magic", "longer line name"],
+    ids=[
+        "below code",
+        "inside time",
+        "agents",
+        "longer name",
+        "string",
+        "bracket",
+        "continued",
+        "other cell magic",
+        "longer line name",
+    ],
 )
 def test_everything_else_is_left_alone(source):
     assert lower(source) == source

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -67,7 +68,7 @@ class _Terminal:
     """Plain text as it arrives."""
 
     def __init__(self) -> None:
-        self._writer = TerminalWriter()
+        self._writer = TerminalWriter(colour=sys.stdout.isatty())
 
     def feed(self, event: Event, _run: Run) -> None:
         """Print what the event adds."""

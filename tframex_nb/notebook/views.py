@@ -131,7 +131,8 @@ def _history(agent: BaseAgent) -> Table:
 
 
 def _models(statuses: list[EndpointStatus]) -> Table:
-    rows = [(s.name, s.kind, s.url, ", ".join(s.models[:3]), s.state, s.next) for s in statuses]
+    ready_first = sorted(statuses, key=lambda s: (not s.selected, s.state != "ready"))
+    rows = [(s.name, s.kind, s.url, ", ".join(s.models[:3]), s.state, s.next) for s in ready_first]
     return Table.of(("name", "kind", "url", "models", "state", "next"), rows)
 
 

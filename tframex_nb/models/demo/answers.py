@@ -162,7 +162,7 @@ def _tour(talk: Conversation) -> str:
             _SCRIPTED,
             _received(talk),
             _table(talk),
-            f'```python\nprint("the prompt has {words} words")\n```',
+            f'```python\nprint("words in the prompt:", {words})\n```',
             f"Tokens, by a rule of thumb: $t \\approx n / 4$, so ${length} / 4 = {length / 4:g}$.",
             _REAL,
         ]
@@ -174,7 +174,7 @@ def _asked(talk: Conversation) -> str:
 
 
 def _received(talk: Conversation) -> str:
-    lines = [f"- **{len(talk.messages)}** messages, {talk.characters} characters in all"]
+    lines = [f"- messages: **{len(talk.messages)}**, with {talk.characters} characters"]
     if talk.system:
         lines.append(f"- a system prompt: {_quote(talk.system)}")
     if talk.tools:
