@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import re
 import signal
 import sys
@@ -207,7 +208,17 @@ class Kernel:
             raise RuntimeError("the kernel did not start")
         while self.client.shell_channel.msg_ready():
             self.client.get_shell_msg(timeout=1)
-        assert self.run("None").status == "ok"
+        self._wait_subscribed()
+
+    def _wait_subscribed(self) -> None:
+        """Run cells until one is seen to end: what was published before we joined is lost."""
+        for _ in range(30):
+            try:
+                assert self.run("None", timeout=1).status == "ok"
+            except (AssertionError, queue.Empty):
+                continue
+            return
+        raise RuntimeError("the kernel publishes nothing")
 
     def _listen(self) -> None:
         poller = zmq.Poller()
