@@ -65,7 +65,7 @@ doctor: $(VENV)/.core ## Check this installation, and say what to do next.
 
 # ---- checks
 
-.PHONY: lint format test test-fast test-all test-notebooks test-wheel test-lowest test-matrix bench wheel
+.PHONY: lint format test test-fast test-all test-notebooks test-wheel test-lowest test-newest test-matrix bench wheel
 lint: $(VENV)/.dev ## ruff, mypy, the import contracts.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -90,6 +90,9 @@ test-lowest: $(VENV)/.dev ## The core tests on the lowest dependencies that pypr
 test-matrix: $(VENV)/.dev ## The core tests on every newer Python that is installed here.
 	bash scripts/test_matrix.sh $(VENV) .venvs
 
+test-newest: $(VENV)/.dev ## The core tests on the newest Python that is installed here.
+	bash scripts/test_matrix.sh $(VENV) .venvs newest
+
 test-notebooks: $(VENV)/.dev ## The tutorials, with nbval.
 	$(if $(NOTEBOOKS),$(UNCONFIGURED) $(BIN)/pytest -p no:cacheprovider --nbval --nbval-sanitize-with notebooks/sanitize.cfg $(NOTEBOOKS),@echo "no notebooks")
 
@@ -97,10 +100,10 @@ test-fast: $(VENV)/.dev ## The tests that need no browser, no llama.cpp and no s
 	$(BIN)/pytest -m 'not slow and not browser and not llama'
 
 # The main run comes last, so that its summary is the last thing to be read.
-test: lint test-notebooks test-wheel test-lowest test-matrix chromium llama ## Everything, as CI runs it.
+test: lint test-notebooks test-wheel test-lowest test-newest chromium llama ## Everything, as CI runs it.
 	REQUIRE_ALL_PARTS=1 $(BIN)/pytest -m 'not slow'
 
-test-all: test ## Everything, and the slow tests.
+test-all: test test-matrix ## Everything, every Python, and the slow tests.
 	REQUIRE_ALL_PARTS=1 $(BIN)/pytest -m slow
 
 bench: $(VENV)/.dev ## Measure side by side with the peers; see benchmarks/.

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Run the core tests on each newer Python that is installed here, and on the two lines of
 # ipykernel and JupyterLab that people have.
-# usage: test_matrix.sh VENV DIR
+# usage: test_matrix.sh VENV DIR [newest]    (newest: only the newest of them)
 set -euo pipefail
-venv=$1 dir=$2
+venv=$1 dir=$2 only=${3:-}
 uv=$venv/bin/uv
 own=$("$venv/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
@@ -25,5 +25,13 @@ check() { # PYTHON-VERSION FRONT-END-PINS…
   "$env/bin/python" -m pytest -p no:cacheprovider -q -m 'not slow and not browser and not llama' tests
 }
 
-[ "$own" = 3.12 ] || check 3.12 'ipykernel>=6.29,<7' 'jupyterlab>=4.4,<4.5'
-[ "$own" = 3.13 ] || check 3.13 'ipykernel>=7' 'jupyterlab>=4.6'
+case $only:$own in
+  :3.11)
+    check 3.12 'ipykernel>=6.29,<7' 'jupyterlab>=4.4,<4.5'
+    check 3.13 'ipykernel>=7' 'jupyterlab>=4.6' ;;
+  :3.12) check 3.13 'ipykernel>=7' 'jupyterlab>=4.6' ;;
+  newest:3.11)
+    if [ -n "$(interpreter 3.13)" ]; then check 3.13 'ipykernel>=7' 'jupyterlab>=4.6'
+    else check 3.12 'ipykernel>=6.29,<7' 'jupyterlab>=4.4,<4.5'; fi ;;
+  newest:3.12) check 3.13 'ipykernel>=7' 'jupyterlab>=4.6' ;;
+esac

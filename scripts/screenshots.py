@@ -1,0 +1,103 @@
+"""Take the pictures of docs/images from a real JupyterLab: ``.venv/bin/python scripts/screenshots.py``.
+
+``--theme "JupyterLab Dark" --out FOLDER`` shows the same cells in the other theme.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "tests" / "browser"), str(ROOT / "tests" / "servers")]
+
+from conftest import FLAGS, find_chromium  # noqa: E402  # the test bench, found by the line above
+from jupyter_app import JupyterApp  # noqa: E402
+from notebook_page import NotebookPage, answer  # noqa: E402
+from playwright.sync_api import sync_playwright  # noqa: E402
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+THEME = "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })"
+HIDE = "() => window.jupyterapp.commands.execute('application:toggle-left-area')"
+TOOL = '''def revenue_of(city: str) -> int:
+    """Return the revenue of a city, in thousands."""
+    return {"Oslo": 120, "Lima": 80}[city]'''
+FRAME = '''import pandas as pd
+sales = pd.DataFrame({"city": ["Oslo", "Lima"] * 600, "revenue": range(1200)})'''
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images")
+    parser.add_argument("--theme", default="JupyterLab Light")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        app = JupyterApp("lab", Path(folder), {"TFRAMEX_MODEL": "demo"})
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(FLAGS))
+        try:
+            for scene in (quickstart, tool, stopped, error, fix, frame, think):
+                _take(scene, app, browser, options)
+        finally:
+            browser.close()
+            app.close()
+
+
+def quickstart(book: NotebookPage) -> None:
+    book.run("%%agent\nWhat can you do in this notebook?")
+
+
+def tool(book: NotebookPage) -> None:
+    book.run(TOOL, paste=True)
+    book.run("%%agent analyst --tools revenue_of\nWhat is the revenue of Oslo?")
+
+
+def stopped(book: NotebookPage) -> None:
+    cell = book.start("%%agent -m demo:slow\nWrite me a long story.")
+    answer(cell).get_by_text("step 3 of 200").wait_for()
+    book.stop()
+    book.wait(cell)
+
+
+def error(book: NotebookPage) -> None:
+    book.run("%%agent -m demo:401\nIs anybody there?")
+
+
+def fix(book: NotebookPage) -> None:
+    book.run("total = 3\nprint(totl)")
+    book.run("%fix")
+
+
+def frame(book: NotebookPage) -> None:
+    book.run(FRAME, paste=True)
+    book.run("%%agent\nWhat is in {{ sales }}?")
+
+
+def think(book: NotebookPage) -> None:
+    book.run("%%agent -m demo:think\nWhy is the sky blue?")
+
+
+def _take(scene, app: JupyterApp, browser: Browser, options: argparse.Namespace) -> None:
+    name = scene.__name__
+    page = browser.new_page(viewport={"width": 860, "height": 1600})
+    book = NotebookPage(app, page, name)
+    page.evaluate(THEME, options.theme)
+    page.evaluate(HIDE)
+    book.run("%load_ext tframex_nb")
+    scene(book)
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(500)  # the theme's transition
+    first, last = (book.cells.nth(n).bounding_box() for n in (1, book.cells.count() - 1))
+    clip = {"x": first["x"], "y": first["y"] - 4, "width": first["width"], "height": 0}
+    end = last["y"] if name != "fix" else last["y"] + last["height"]
+    page.screenshot(path=options.out / f"{name}.png", clip={**clip, "height": end - first["y"] + 8})
+    page.close()
+
+
+if __name__ == "__main__":
+    main()
