@@ -1,5 +1,6 @@
-"""Take the pictures of docs/images from a real JupyterLab: ``.venv/bin/python scripts/screenshots.py``.
+"""Take the pictures of docs/images in a real JupyterLab.
 
+``.venv/bin/python scripts/screenshots.py`` needs what the browser tests need.
 ``--theme "JupyterLab Dark" --out FOLDER`` shows the same cells in the other theme.
 """
 
@@ -20,6 +21,8 @@ from notebook_page import NotebookPage, answer  # noqa: E402
 from playwright.sync_api import sync_playwright  # noqa: E402
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from playwright.sync_api import Browser
 
 THEME = "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })"
@@ -27,11 +30,10 @@ HIDE = "() => window.jupyterapp.commands.execute('application:toggle-left-area')
 TOOL = '''def revenue_of(city: str) -> int:
     """Return the revenue of a city, in thousands."""
     return {"Oslo": 120, "Lima": 80}[city]'''
-FRAME = '''import pandas as pd
-sales = pd.DataFrame({"city": ["Oslo", "Lima"] * 600, "revenue": range(1200)})'''
 
 
 def main() -> None:
+    """Take every picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images")
     parser.add_argument("--theme", default="JupyterLab Light")
@@ -41,7 +43,7 @@ def main() -> None:
         app = JupyterApp("lab", Path(folder), {"TFRAMEX_MODEL": "demo"})
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(FLAGS))
         try:
-            for scene in (quickstart, tool, stopped, error, fix, frame, think):
+            for scene in (quickstart, tool, stopped, error, fix):
                 _take(scene, app, browser, options)
         finally:
             browser.close()
@@ -49,15 +51,18 @@ def main() -> None:
 
 
 def quickstart(book: NotebookPage) -> None:
+    """An answer of the demo model."""
     book.run("%%agent\nWhat can you do in this notebook?")
 
 
 def tool(book: NotebookPage) -> None:
+    """A tool call and its result."""
     book.run(TOOL, paste=True)
     book.run("%%agent analyst --tools revenue_of\nWhat is the revenue of Oslo?")
 
 
 def stopped(book: NotebookPage) -> None:
+    """An answer that was stopped."""
     cell = book.start("%%agent -m demo:slow\nWrite me a long story.")
     answer(cell).get_by_text("step 3 of 200").wait_for()
     book.stop()
@@ -65,24 +70,22 @@ def stopped(book: NotebookPage) -> None:
 
 
 def error(book: NotebookPage) -> None:
+    """A model that refuses."""
     book.run("%%agent -m demo:401\nIs anybody there?")
 
 
 def fix(book: NotebookPage) -> None:
+    """A mended cell, put below."""
     book.run("total = 3\nprint(totl)")
     book.run("%fix")
 
 
-def frame(book: NotebookPage) -> None:
-    book.run(FRAME, paste=True)
-    book.run("%%agent\nWhat is in {{ sales }}?")
-
-
-def think(book: NotebookPage) -> None:
-    book.run("%%agent -m demo:think\nWhy is the sky blue?")
-
-
-def _take(scene, app: JupyterApp, browser: Browser, options: argparse.Namespace) -> None:
+def _take(
+    scene: Callable[[NotebookPage], None],
+    app: JupyterApp,
+    browser: Browser,
+    options: argparse.Namespace,
+) -> None:
     name = scene.__name__
     page = browser.new_page(viewport={"width": 860, "height": 1600})
     book = NotebookPage(app, page, name)

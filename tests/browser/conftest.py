@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import shutil
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, BrowserContext
+    from playwright.sync_api import Browser
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
@@ -58,7 +58,7 @@ def app(
 @pytest.fixture(scope="module")
 def chromium(missing_part: Callable[[str], None]) -> Iterator[Browser]:
     """A headless Chromium; playwright's own loop stands on this thread until the file ends."""
-    path = next(filter(None, map(shutil.which, NAMES)), None)
+    path = find_chromium()
     if path is None:
         missing_part("there is no Chromium here; run: make chromium")
     from playwright.sync_api import sync_playwright
@@ -70,26 +70,23 @@ def chromium(missing_part: Callable[[str], None]) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def context(chromium: Browser) -> Iterator[BrowserContext]:
-    """A window without cookies or storage of another test's."""
-    context = chromium.new_context(viewport=SIZE)
-    yield context
-    context.close()
+def open_notebook(app: JupyterApp, chromium: Browser) -> Iterator[Callable[[str], NotebookPage]]:
+    """Open a new notebook, each in a window of its own, without another's cookies or storage."""
+    windows = contextlib.ExitStack()
 
+    def start(name: str) -> NotebookPage:
+        context = chromium.new_context(viewport=SIZE)
+        windows.callback(context.close)
+        return NotebookPage(app, context.new_page(), name)
 
-@pytest.fixture
-def open_notebook(app: JupyterApp, context: BrowserContext) -> Callable[[], NotebookPage]:
-    """Open a new notebook in a tab of its own."""
-    numbers = itertools.count(1)
-    return lambda: NotebookPage(
-        app, context.new_page(), f"book-{id(context)}-{next(numbers)}.ipynb"
-    )
+    with windows:
+        yield start
 
 
 @pytest.fixture(scope="module")
 def shared_book(app: JupyterApp, chromium: Browser) -> Iterator[NotebookPage]:
     context = chromium.new_context(viewport=SIZE)
-    book = NotebookPage(app, context.new_page(), "shared.ipynb")
+    book = NotebookPage(app, context.new_page(), "shared")
     book.run("%load_ext tframex_nb")
     yield book
     context.close()
@@ -109,3 +106,8 @@ def trap() -> Iterator[ScriptedServer]:
     """A model server whose other paths nobody may ask for."""
     with scripted_server() as server:
         yield server
+
+
+def find_chromium() -> str | None:
+    """The path of the Chromium that is installed here."""
+    return next(filter(None, map(shutil.which, NAMES)), None)

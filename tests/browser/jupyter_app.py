@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -23,14 +24,13 @@ __all__ = ["BIN_ENV", "JupyterApp"]
 
 BIN_ENV = "JUPYTER_BIN"  # the bin folder of another JupyterLab or Notebook to test against
 PATIENCE = 60  # seconds that a server gets to answer
-_TOKEN = "browser-tests"  # noqa: S105  # guards a server on loopback that lives for one test file
-_ADDRESS = {"lab": "lab/tree/", "notebook": "notebooks/"}
-# No news, no look for updates, no list of extensions: nothing that wants the network.
-_QUIET = (
-    "--LabApp.news_url=None",
-    "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-    "--LabApp.extension_manager=readonly",
-)
+_TOKEN = "browser-tests"  # guards a server on loopback that lives for one test file
+# A workspace of its own, or JupyterLab would open what other tests have left open.
+_ADDRESS = {"lab": "lab/workspaces/{0}/tree/{0}.ipynb", "notebook": "notebooks/{0}.ipynb"}
+# No question about news, no look for updates, no list of extensions: nothing for the network.
+_SETTINGS = {
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+}
 
 
 class JupyterApp:
@@ -53,7 +53,7 @@ class JupyterApp:
             "--ServerApp.port_retries=0",
             f"--IdentityProvider.token={_TOKEN}",
             f"--ServerApp.root_dir={self.work}",
-            *(_QUIET if kind == "lab" else _QUIET[2:]),
+            "--LabApp.extension_manager=readonly",
         ]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -75,15 +75,15 @@ class JupyterApp:
         """Where everything that the page may load comes from."""
         return f"http://127.0.0.1:{self.port}/"
 
-    def address(self, path: str) -> str:
+    def address(self, name: str) -> str:
         """The address at which a person opens a notebook of the work folder."""
-        return f"{self.origin}{_ADDRESS[self.kind]}{path}?token={_TOKEN}"
+        return f"{self.origin}{_ADDRESS[self.kind].format(name)}?token={_TOKEN}"
 
     def new_notebook(self, name: str) -> Path:
         """Write a notebook with one empty cell."""
         book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell()])
         book.metadata.kernelspec = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
-        path = self.work / name
+        path = self.work / f"{name}.ipynb"
         nbformat.write(book, path)
         return path
 
@@ -118,6 +118,12 @@ def _environment(folder: Path) -> dict[str, str]:
         place = folder / name.lower()
         place.mkdir()
         env[name] = str(place)
+    for name, values in _SETTINGS.items():
+        file = (
+            folder / f"jupyter_config_dir/lab/user-settings/@jupyterlab/{name}.jupyterlab-settings"
+        )
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(values))
     return env
 
 

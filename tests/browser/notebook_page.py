@@ -63,18 +63,19 @@ class NotebookPage:
         self.page.wait_for_function(_IDLE)
         self.complaints.clear()
 
-    def start(self, code: str) -> Locator:
+    def start(self, code: str, *, paste: bool = False) -> Locator:
         """Type a cell at the end, press Shift+Enter and return it at once."""
         number = self.cells.count() - 1
         cell = self.cells.nth(number)
         cell.locator(".cm-content").click()
-        self.page.keyboard.type(code)
-        self.page.keyboard.press("Shift+Enter")
+        keyboard = self.page.keyboard
+        (keyboard.insert_text if paste else keyboard.type)(code)
+        keyboard.press("Shift+Enter")
         return cell
 
-    def run(self, code: str) -> Locator:
-        """Type a cell, run it and wait for its end."""
-        return self.wait(self.start(code))
+    def run(self, code: str, *, paste: bool = False) -> Locator:
+        """Type a cell (or paste it, as the editor indents what is typed) and wait for its end."""
+        return self.wait(self.start(code, paste=paste))
 
     def wait(self, cell: Locator) -> Locator:
         """Wait until a cell has its number."""

@@ -55,7 +55,7 @@ class Server:
 
     async def serve(self, port: int) -> None:
         server = await asyncio.start_server(self._connection, "127.0.0.1", port)
-        print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201
+        print(server.sockets[0].getsockname()[1], flush=True)
         async with server:
             await server.serve_forever()
 
@@ -116,10 +116,10 @@ class Server:
             name, _, arguments = rest.partition("-")
             await self._tool_call(writer, name, arguments or "{}")
         elif kind == "tool":
-            await self._text(writer, run, 5, 0, 5, "done ")
+            await self._text(writer, run, size=5, rate=0, chunk=5, mark="done ")
         else:
             size, rate, chunk = _spec(rest)
-            await self._text(writer, run, size, rate, chunk, MARK)
+            await self._text(writer, run, size=size, rate=rate, chunk=chunk, mark=MARK)
         writer.write(b"data: [DONE]\n\n")
         await writer.drain()
         run["last"] = time.monotonic()
@@ -132,7 +132,7 @@ class Server:
         writer.write(_event({}, "tool_calls"))
         await writer.drain()
 
-    async def _text(self, writer, run, size, rate, chunk, mark) -> None:
+    async def _text(self, writer, run, *, size, rate, chunk, mark) -> None:
         began = time.monotonic()
         sent = index = 0
         while sent < size:

@@ -108,6 +108,10 @@ class ScriptedServer:
         self._thread = threading.Thread(target=self._serve, name="scripted-server", daemon=True)
 
     @property
+    def port(self) -> int:
+        return self._port
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}/v1"
 
