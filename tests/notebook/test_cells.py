@@ -274,6 +274,7 @@ def test_unload_takes_everything_back(new_kernel, clock_server):
             "    return (len(ip.input_transformers_cleanup), ours(ip.configurables),\n"
             "            len(ip.Completer.custom_matchers),\n"
             "            'AgentMagics' in ip.magics_manager.registry,\n"
+            "            'pre_handler_hook' in vars(ip.kernel),\n"
             "            {k: len(v) for k, v in ip.events.callbacks.items()},\n"
             "            {'ask', 'agents', 'models'} & set(ip.magics_manager.magics['line']),\n"
             "            'agent' in ip.magics_manager.magics['cell'],\n"

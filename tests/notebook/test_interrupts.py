@@ -200,7 +200,9 @@ def test_a_thousand_interrupts_at_random_instants_leave_the_kernel_alive(kernel,
         for _ in range(5):
             time.sleep(dice.random() * 0.02)
             kernel.interrupt()
-        while not cell.done.wait(1.0):
+        for _ in range(5):  # ipykernel may drop a request that it was interrupted in reading
+            if cell.done.wait(0.5):
+                break
             kernel.interrupt()
         assert kernel.manager.is_alive()
     assert kernel.run("%%agent --out r\ngo").status == "ok"

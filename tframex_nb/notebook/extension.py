@@ -12,6 +12,7 @@ from tframex_nb.notebook.completion import matcher_for
 from tframex_nb.notebook.config import TFrameX
 from tframex_nb.notebook.magics import AgentMagics
 from tframex_nb.notebook.session import Session
+from tframex_nb.notebook.shield import Shield
 from tframex_nb.notebook.transform import lower_cell, lower_lines
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Extension:
         self.magics = AgentMagics(shell, session=self.session, wishes=self.config)
         self._transformers = [_transformer(lower_cell, self), _transformer(lower_lines, self)]
         self._matcher = matcher_for(self.session)
+        self._shield = Shield(getattr(shell, "kernel", None))
         self._events: list[tuple[str, Callable[..., None]]] = [
             ("pre_execute", self.session.pre_execute),
             ("post_execute", self.session.post_execute),
@@ -51,6 +53,7 @@ class Extension:
         if shell.Completer is not None:
             shell.Completer.custom_matchers.append(self._matcher)
         self._formatter().for_type_by_name("tframex_nb.runs", "Run", self._show_run)
+        self._shield.hold()
         if _executing():
             self.session.pre_execute()  # the cell that holds %load_ext
 
@@ -65,6 +68,7 @@ class Extension:
         _remove(shell.configurables, self.config)
         if shell.Completer is not None:
             _remove(shell.Completer.custom_matchers, self._matcher)
+        self._shield.lift()
         self._forget_magics()
         self._forget_formatter()
         _close(self.session)
@@ -117,7 +121,8 @@ def _executing() -> bool:
 
 def _transformer(function: Any, extension: Extension) -> Any:  # IPython reads an attribute of it
     transformer = functools.partial(function, may_await=extension.may_await)
-    transformer.has_side_effects = False  # type: ignore[attr-defined]  # IPython's protocol
+    # A terminal asks whether a cell is complete: it must see %%agent, which ends at a blank line.
+    transformer.has_side_effects = function is lower_cell  # type: ignore[attr-defined]  # IPython's
     return transformer
 
 

@@ -70,7 +70,7 @@ def test_the_answer_shows_the_prompt_and_says_that_it_is_scripted():
     assert text.startswith("# Demo answer")
     assert "```text\nHow tall is the tower?\n```" in text
     assert "my words are scripted" in text
-    assert "- **2** messages" in text
+    assert "- messages: **2**, with " in text
     assert "- a system prompt: `Be brief.`" in text
     assert "| user | 1 |" in text
     assert "$t \\approx n / 4$" in text
