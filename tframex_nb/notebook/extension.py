@@ -97,6 +97,8 @@ class Extension:
         """Show a run as a value, unless its cell has just shown it live."""
         if id(run) in self.session.shown:
             self.session.shown.discard(id(run))
+            if not hasattr(self.shell, "kernel"):  # a terminal has written "Out[n]:" already
+                print(repr(run))  # noqa: T201  # a terminal's display
             return
         self.shell.display_pub.publish(run._repr_mimebundle_())
 

@@ -26,9 +26,9 @@ class Table:
 
     @classmethod
     def of(cls, columns: Sequence[str], rows: Iterable[Sequence[object]], note: str = "") -> Table:
-        """Make a table of any cells; None is an empty cell."""
+        """Make a table of any cells; None is an empty cell, fractions show three digits."""
         records = tuple(tuple(row) for row in rows)
-        cells = tuple(tuple("" if c is None else str(c) for c in row) for row in records)
+        cells = tuple(tuple(_cell(c) for c in row) for row in records)
         return cls(tuple(columns), cells, note, records)
 
     def to_pandas(self) -> pd.DataFrame:
@@ -56,6 +56,12 @@ class Table:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:  # IPython's include and exclude
         return {"text/plain": str(self), "text/markdown": self.to_markdown()}
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _row(cells: tuple[str, ...]) -> str:
