@@ -37,7 +37,7 @@ class Check:
 
 def examine() -> list[Check]:
     """Run every check; no check stops the others."""
-    checks = [_python(), *_packages(), _nesting(), _uv()]
+    checks = [_python(), *_packages(), _nesting()]
     settings, finding = _settings()
     checks.append(finding)
     if settings is not None:
@@ -98,16 +98,6 @@ def _nesting() -> Check:
             continue
         return Check("nest-asyncio", "ok", f"{name} {version}")
     return Check("nest-asyncio", "warn", "not installed here", "pip install nest-asyncio2")
-
-
-def _uv() -> Check:
-    try:
-        import uv
-
-        path = uv.find_uv_bin()
-    except (ImportError, FileNotFoundError):
-        return Check("uv", "warn", "not found", "pip install uv")
-    return Check("uv", "ok", path)
 
 
 def _settings() -> tuple[Settings | None, Check]:
