@@ -12,13 +12,12 @@ pytestmark = pytest.mark.kernel
 PATIENCE = 5.0  # seconds; the figures themselves are measured in benchmarks/interrupt.py
 
 
-def stop(kernel, cell, clock) -> None:
-    """Interrupt the cell; it ends in an error, and the server sees its client go."""
+def stop(kernel, cell, *, red: bool = True) -> None:
+    """Interrupt the cell; it ends in one line of error."""
     kernel.interrupt()
     kernel.wait(cell, PATIENCE)
-    assert cell.status == "error"
     assert cell.error == ["Stopped: the run was interrupted; the partial answer is kept."]
-    del clock
+    assert cell.status == "error" or not red
 
 
 def closed(clock) -> None:
@@ -34,7 +33,7 @@ def test_interrupt_in_mid_answer_keeps_the_partial_text(kernel, clock):
     """One line of error, the partial answer marked as stopped, the stream closed."""
     cell = kernel.start("%%agent bob -m text-100000-r100 --out r\ngo")
     cell.wait_for("ZQ0 001")
-    stop(kernel, cell, clock)
+    stop(kernel, cell)
     closed(clock)
     assert "stopped" in cell.markdown
     assert "ZQ0 001" in cell.markdown
@@ -46,7 +45,7 @@ def test_interrupt_before_the_first_byte(kernel, clock):
     cell = kernel.start("%%agent -m hang --out r\ngo")
     while not clock.runs():
         time.sleep(0.01)
-    stop(kernel, cell, clock)
+    stop(kernel, cell)
     closed(clock)
     assert kernel.run("r.status").displays[0]["text/plain"] == "'interrupted'"
 
@@ -62,7 +61,7 @@ def test_interrupt_during_a_tool(kernel, clock, tool):
     kernel.run(tool.format(f"print('napping', flush=True); {sleep}"))
     cell = kernel.start("%%agent -m tool-nap --tools nap --out r\ngo")
     cell.wait_for("napping")
-    stop(kernel, cell, clock)
+    stop(kernel, cell)
     assert kernel.run("r.status").displays[0]["text/plain"] == "'interrupted'"
 
 
@@ -77,7 +76,7 @@ def test_a_tool_that_swallows_the_interrupt_does_not_keep_the_run(kernel, clock)
     )
     cell = kernel.start("%%agent -m tool-stubborn --tools stubborn\ngo")
     cell.wait_for("working")
-    stop(kernel, cell, clock)
+    stop(kernel, cell)
 
 
 def test_interrupt_while_an_expression_is_evaluated(kernel, clock):
@@ -95,7 +94,7 @@ def test_the_next_cells_are_aborted_and_the_kernel_is_fine(kernel, clock):
     cell = kernel.start("%%agent -m text-100000-r100\ngo")
     queued = kernel.start("print('never')")
     cell.wait_for("ZQ0")
-    stop(kernel, cell, clock)
+    stop(kernel, cell)
     kernel.wait(queued)
     assert queued.status == "aborted"
     assert kernel.run("%%agent\ngo").status == "ok"
@@ -119,7 +118,8 @@ def test_interrupt_on_the_synchronous_path(kernel, clock, code):
     cell.wait_for("ZQ0")
     while not clock.runs():
         time.sleep(0.01)
-    stop(kernel, cell, clock)
+    # IPython before 9.6 shows the error of a %%time cell and calls the cell a success.
+    stop(kernel, cell, red="%%time" not in code)
     closed(clock)
     assert len(clock.runs()) == 1
     assert kernel.run("%%agent\ngo").status == "ok"
