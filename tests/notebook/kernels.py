@@ -122,7 +122,7 @@ class Kernel:
         self._iopub.setsockopt(zmq.RCVHWM, 0)
         self._iopub.setsockopt(zmq.SUBSCRIBE, b"")
         self._iopub.connect(f"tcp://127.0.0.1:{self.client.iopub_port}")
-        self.client.start_channels(iopub=False, stdin=False, hb=False)
+        self.client.start_channels(iopub=False, hb=False)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
@@ -168,7 +168,6 @@ class Kernel:
 
     def answer(self, text: str) -> None:
         """Answer the next question that the running cell asks (getpass, input)."""
-        self.client.stdin_channel.start()
         self.client.get_stdin_msg(timeout=30)
         self.client.input(text)
 
