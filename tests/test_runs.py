@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 
 import pytest
 
-from tframex_nb.errors import ServerError
+from tframex_nb.errors import ServerError, TFrameXError
 from tframex_nb.messages import (
     Message,
     MessageFinished,
@@ -233,3 +234,18 @@ def test_a_run_shows_itself_as_markdown_and_text():
     bundle = recorded(STEPS)._repr_mimebundle_()
     assert set(bundle) == {"text/plain", "text/markdown"}
     assert "It is 5." in bundle["text/plain"]
+
+
+def test_a_text_that_came_at_once_has_no_first_token_and_no_rate():
+    """An endpoint that does not stream, or a system's summary, would show millions a second."""
+    answer = MessageFinished(Message("assistant", "all at once"), "stop")
+    run = recorded([RunStarted("r"), Usage(10, 500), answer, RunFinished("all at once", "stop")])
+    assert run.first_token_seconds is None
+    assert run.tokens_per_second is None
+
+
+def test_without_pandas_the_error_tells_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)  # as Python marks a module that is not there
+    with pytest.raises(TFrameXError, match="a DataFrame needs pandas") as told:
+        Run().to_pandas()
+    assert told.value.hint == f"{sys.executable} -m pip install pandas"

@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from tframex_nb.dataframes import frame
 from tframex_nb.messages import (
     Event,
     Message,
@@ -32,7 +33,16 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-__all__ = ["Part", "PartKind", "Run", "RunLog", "Status", "collect", "observe", "recent_runs"]
+__all__ = [
+    "Part",
+    "PartKind",
+    "Run",
+    "RunLog",
+    "Status",
+    "collect",
+    "observe",
+    "recent_runs",
+]
 
 Status = Literal["running", "finished", "failed", "interrupted"]
 PartKind = Literal["text", "reasoning", "tool", "retry", "agent"]
@@ -118,8 +128,10 @@ class Run:
         """
         self.events.append(event)
         if isinstance(event, TextDelta):
+            self._first_token()
             self._grow("text", event.text)
         elif isinstance(event, ReasoningDelta):
+            self._first_token()
             self._grow("reasoning", event.text)
         else:
             self._turn(event)
@@ -179,9 +191,7 @@ class Run:
 
     def to_pandas(self) -> pd.DataFrame:
         """Return one row per event: ``type`` and the event's fields; needs pandas."""
-        import pandas as pd
-
-        return pd.DataFrame([event.to_dict() for event in self.events])
+        return frame([event.to_dict() for event in self.events])
 
     def summary(self) -> dict[str, Any]:
         """Return the run as one flat row, JSON-ready."""
@@ -245,7 +255,6 @@ class Run:
     def _grow(self, kind: Literal["text", "reasoning"], text: str) -> None:
         part = self._open.get(kind)
         if part is None:
-            self._first_token()
             part = self._open[kind] = Part(kind)
             self.parts.append(part)
         part.add(text)
@@ -322,9 +331,7 @@ class RunLog:
 
     def to_pandas(self) -> pd.DataFrame:
         """Return one row per run; needs pandas."""
-        import pandas as pd
-
-        return pd.DataFrame(list(self._rows))
+        return frame(list(self._rows))
 
     def __repr__(self) -> str:
         if not self._rows:

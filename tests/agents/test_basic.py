@@ -11,8 +11,8 @@ from scripted_server import Say
 import tframex_nb.agents
 import tframex_nb.systems
 from tframex_nb.agents import BaseAgent, BasicAgent, ContextAgent
-from tframex_nb.errors import AuthError
-from tframex_nb.messages import ReasoningDelta, RunFailed
+from tframex_nb.errors import AuthError, InvalidInput
+from tframex_nb.messages import Message, ReasoningDelta, RunFailed
 
 
 def test_basic_agent_keeps_the_seeds_shape(server, play):
@@ -137,3 +137,14 @@ def test_importing_agents_loads_nothing_heavy():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_a_prompt_that_is_no_text_is_refused_at_once():
+    """A run or its messages, passed on as they are, must not fail deep inside a request."""
+    agent = BasicAgent("reader", "demo")
+    with pytest.raises(
+        InvalidInput, match="'reader' was given a tuple in place of a prompt"
+    ) as told:
+        agent.stream((Message("user", "hi"),))
+    assert told.value.hint.startswith("pass text; of a run, its .text")
+    assert agent.last is None

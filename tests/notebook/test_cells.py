@@ -164,7 +164,7 @@ def test_an_agent_object_is_found_by_its_variable_and_its_id(kernel):
         ("%%agent --context nosuch\nhi", "'nosuch' is not defined"),
         ("%%agent -p temperature\nhi", "write it as -p temperature=0.2"),
         ("%%agent --out 1x\nhi", "is not a name"),
-        ("%%agent time\nhi", "the name is taken"),
+        ("%%agent time\nhi", "the name holds a module"),
         ("%ask", "nothing asked"),
         ("%fix 99", "did not fail"),
         ("%agents shew bob", "did you mean 'show'?"),

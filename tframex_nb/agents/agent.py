@@ -46,11 +46,6 @@ class Agent(BaseAgent):
         configuration: Mapping[str, Any] | None = None,  # a framework's own settings
     ) -> None:
         super().__init__(agent_id, model, system=system, description=description, memory=memory)
-        if max_steps < 1:
-            raise InvalidInput(
-                f"max_steps={max_steps}: {agent_id} could not ask its model even once",
-                hint="max_steps must be 1 or more",
-            )
         self.max_steps = max_steps
         self.template_id = template_id
         self.configuration = dict(configuration or {})
@@ -65,9 +60,19 @@ class Agent(BaseAgent):
     def tools(self, tools: Iterable[Callable[..., Any] | BaseAgent | Tool]) -> None:  # any callable
         self._toolbox = Toolbox(tools)
 
-    @tools.setter
-    def tools(self, tools: Iterable[Callable[..., Any] | BaseAgent | Tool]) -> None:
-        self._toolbox = Toolbox(tools)
+    @property
+    def max_steps(self) -> int:
+        """How many model calls a run may make."""
+        return self._max_steps
+
+    @max_steps.setter
+    def max_steps(self, max_steps: int) -> None:
+        if max_steps < 1:
+            raise InvalidInput(
+                f"max_steps={max_steps}: {self.agent_id} could not ask its model even once",
+                hint="max_steps must be 1 or more",
+            )
+        self._max_steps = max_steps
 
     async def steps(
         self,

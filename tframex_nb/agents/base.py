@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tframex_nb import interrupts
 from tframex_nb.agents.conversation import Conversation
 from tframex_nb.agents.running import closing, label_of, run_events
+from tframex_nb.errors import InvalidInput
 from tframex_nb.messages import Message
 from tframex_nb.runs import Run, observe
 
@@ -94,8 +95,14 @@ class BaseAgent(ABC):
         ``turn`` is the key of the turn: a run with the same key sees the turns before it and
         replaces it. ``model`` and ``system`` hold for this run only. ``fresh`` sees no earlier
         turn and, when remembered, starts the conversation anew. ``remember=False`` leaves the
-        conversation as it is. An error is yielded as ``RunFailed`` and then raised.
+        conversation as it is. An error is yielded as ``RunFailed`` and then raised. Raises
+        InvalidInput at once where the prompt is no text.
         """
+        if not isinstance(prompt, str):
+            raise InvalidInput(
+                f"{self.name!r} was given a {type(prompt).__name__} in place of a prompt",
+                hint="pass text; of a run, its .text; messages go to model.stream(messages)",
+            )
         run = Run(agent=self.name, model=label_of(model or self.model), prompt=prompt)
         self.last = run
 

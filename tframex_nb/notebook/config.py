@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from traitlets import Bool, CaselessStrEnum, Int, Unicode
+from traitlets import Bool, CaselessStrEnum, Int, TraitError, Unicode, validate
 from traitlets.config import Configurable
+
+from tframex_nb.errors import TFrameXError
 
 if TYPE_CHECKING:
     from tframex_nb.notebook.session import Session
@@ -34,8 +36,13 @@ class TFrameX(Configurable):
     def __init__(self, *, session: Session, **kwargs: Any) -> None:  # traitlets' own arguments
         super().__init__(**kwargs)
         self._session = session
-        self.observe(self._choose_model, "model")
 
-    def _choose_model(self, change: Any) -> None:  # a traitlets Bunch
-        if change["new"]:
-            self._session.runtime.endpoints.use(change["new"])
+    @validate("model")
+    def _choose_model(self, proposal: Any) -> str:  # a traitlets Bunch
+        """Choose the model now, so that a name which means nothing is never kept."""
+        name = str(proposal["value"])
+        try:
+            self._session.runtime.endpoints.use(name)
+        except TFrameXError as exc:
+            raise TraitError(str(exc)) from None
+        return name

@@ -37,11 +37,12 @@ async def show(session: Session, question: Question) -> Run:
     """
     agent = question.request.agent
     before = agent.last
+    events = session.runtime.stream(question.request)  # a wrong name fails before a display opens
     mode = detect(session.shell, question.display)
     display = open_display(session.shell, mode, title=_title(question))
     run: Run | None = None
     try:
-        async for event in session.runtime.stream(question.request):
+        async for event in events:
             if run is None:
                 run = agent.last
                 assert run is not None, "a stream of run events sets .last"

@@ -107,8 +107,7 @@ class Extension:
         shell = self.shell
         if not (self.session.idle and shell.autoawait):
             return False
-        asyncio_runner = shell.loop_runner_map["asyncio"][0]
-        return hasattr(shell, "kernel") or shell.loop_runner is asyncio_runner
+        return bool(shell.loop_runner is shell.loop_runner_map["asyncio"][0])
 
 
 def _executing() -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Literal
 
+from IPython.core.displaypub import CapturingDisplayPublisher
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -24,6 +26,8 @@ def detect(shell: InteractiveShell, wish: str = "") -> Mode:
     before it says true. ``JPY_SESSION_NAME`` alone would not do: a process started from a
     notebook inherits it, and VS Code never sets it.
     """
+    if isinstance(shell.display_pub, CapturingDisplayPublisher):
+        return "final"  # %%capture keeps every update as an output of its own
     if wish in ("live", "final", "terminal"):
         return wish  # type: ignore[return-value]  # narrowed by the membership test
     kernel = getattr(shell, "kernel", None)

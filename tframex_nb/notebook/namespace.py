@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import keyword
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from tframex_nb.agents import BaseAgent
 
-__all__ = ["agents_in", "find_agent", "get_agent", "is_free", "look_up", "names_of_tools"]
+__all__ = ["agents_in", "find_agent", "get_agent", "look_up", "names_of_tools", "taken_by"]
 
 
 def agents_in(namespace: Mapping[str, Any]) -> dict[str, BaseAgent]:
@@ -41,14 +42,18 @@ def get_agent(namespace: Mapping[str, Any], name: str) -> BaseAgent:
     agent = find_agent(namespace, name)
     if agent is None:
         known = agents_in(namespace)
-        hint = f"{nearest(name, known)} define one with: %%agent {name} --define"
+        hint = f"{nearest(name, known)}; define one with: %%agent {name} --define"
         raise UnknownAgent(f"no agent is named {name!r}", hint=hint)
     return agent
 
 
-def is_free(namespace: Mapping[str, Any], name: str) -> bool:
-    """Whether a new agent may take the variable ``name``."""
-    return name.isidentifier() and not keyword.iskeyword(name) and name not in namespace
+def taken_by(namespace: Mapping[str, Any], name: str) -> str:
+    """Return why a new agent may not take the variable ``name``, or the empty text."""
+    if not name.isidentifier() or keyword.iskeyword(name):
+        return "it is no name in Python"
+    if name in namespace:
+        return f"the name holds a {type(namespace[name]).__name__}"
+    return "Python itself uses the name" if hasattr(builtins, name) else ""
 
 
 def look_up(namespace: Mapping[str, Any], dotted: str) -> Any:  # whatever the user named

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import keyword
 import re
 from collections import ChainMap
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from tframex_nb.errors import nearest
 from tframex_nb.interrupts import call_tool
 from tframex_nb.notebook.describe import describe
 from tframex_nb.notebook.execution import Question
-from tframex_nb.notebook.namespace import find_agent, is_free, look_up, names_of_tools
+from tframex_nb.notebook.namespace import find_agent, look_up, names_of_tools, taken_by
 from tframex_nb.notebook.prompts import render
 from tframex_nb.runtime import RunRequest
 from tframex_nb.settings import load_settings
@@ -28,6 +29,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Questions"]
 
+# Arguments of a run that are no sampling parameters, and the option that sets each.
+NOT_SENT = {
+    "fresh": "--fresh",
+    "max_steps": "--max-steps",
+    "messages": "",
+    "model": "--model",
+    "prompt": "",
+    "remember": "",
+    "self": "",
+    "stream": "",
+    "system": "--system",
+    "tools": "--tools",
+    "turn": "",
+}
 _NAMED = re.compile(r"([A-Za-z_]\w*)\s*:\s*(.+)$", re.DOTALL)
 
 
@@ -48,6 +63,7 @@ class Questions:
         Raises UsageError for options that make no sense, PromptError for a failing expression.
         """
         _check(options, cell)
+        self._check_out(options)
         params = _params(options.param or [])
         literal = options.no_interpolate or not self.interpolate
         text, notes = self._fill(cell.rstrip("\n"), literal=literal)
@@ -101,8 +117,9 @@ class Questions:
         """Return the agent of a cell: the named one, a new one, or a passing one."""
         name = options.name
         existing = find_agent(self.namespace, name) if name else None
-        if name and existing is None and not is_free(self.namespace, name):
-            raise UsageError(f"{name!r} is no agent, and the name is taken or no name in Python")
+        taken = taken_by(self.namespace, name) if name and existing is None else ""
+        if taken:
+            raise UsageError(f"no agent can be called {name!r}: {taken}")
         system = None if options.system is None else self._fill(options.system, literal=literal)[0]
         tools = self._tools(options, existing)
         model = options.model if name else None
@@ -163,6 +180,15 @@ class Questions:
         inputs = {n: source for n, source in enumerate(self.session.inputs) if n}
         return ChainMap({"In": inputs, "Err": dict(self.session.errors)}, self.namespace)
 
+    def _check_out(self, options: Any) -> None:  # argparse's Namespace
+        out = options.out
+        if out and (not out.isidentifier() or keyword.iskeyword(out)):
+            raise UsageError(f"--out {out!r} is not a name that Python allows")
+        if out and (out == options.name or find_agent({out: self.namespace.get(out)}, out)):
+            raise UsageError(
+                f"--out {out!r}: that name holds the agent, and {out}.last is its last run anyway"
+            )
+
     def _context(self, names: list[str]) -> tuple[str, tuple[str, ...]]:
         parts, notes = [], []
         for name in names:
@@ -179,8 +205,6 @@ def _check(options: Any, cell: str) -> None:  # argparse's Namespace
         raise UsageError("--define needs a name: %%agent analyst --define")
     if not cell.strip() and not options.define:
         raise UsageError("the prompt is empty: write it below the %%agent line, or add --define")
-    if options.out and not options.out.isidentifier():
-        raise UsageError(f"--out {options.out!r} is not a name that Python allows")
 
 
 def _names(text: str) -> list[str]:
@@ -194,6 +218,9 @@ def _params(pairs: list[str]) -> dict[str, Any]:  # any JSON
         key, equals, value = pair.partition("=")
         if not equals or not key.isidentifier():
             raise UsageError(f"-p {pair!r}: write it as -p temperature=0.2")
+        if key in NOT_SENT:
+            instead = f"use {NOT_SENT[key]}" if NOT_SENT[key] else "the cell sets it"
+            raise UsageError(f"-p {pair!r}: {key} is no sampling parameter; {instead}")
         try:
             params[key] = json.loads(value)
         except ValueError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tframex_nb.dataframes import frame
 from tframex_nb.markdown import escape_inline
 
 if TYPE_CHECKING:
@@ -33,9 +34,7 @@ class Table:
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the rows as a DataFrame, numbers as numbers; needs pandas."""
-        import pandas as pd
-
-        return pd.DataFrame(list(self.records), columns=list(self.columns))
+        return frame(list(self.records), list(self.columns))
 
     def to_markdown(self) -> str:
         """Return a Markdown table, its cells escaped."""
