@@ -96,6 +96,7 @@ def shared_book(app: JupyterApp, chromium: Browser) -> Iterator[NotebookPage]:
 def book(shared_book: NotebookPage) -> Iterator[NotebookPage]:
     """A notebook with the extension loaded; the console must stay silent, the network unused."""
     yield shared_book
+    shared_book.page.title()  # one more round trip, in which playwright ends its waiting tasks
     complaints, shared_book.complaints = shared_book.complaints, []
     assert not complaints
     assert not shared_book.elsewhere

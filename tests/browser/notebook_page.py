@@ -21,6 +21,7 @@ STOP = '[data-command="notebook:interrupt-kernel"]'
 _PANEL = "window.jupyterapp?.shell.currentWidget"
 _IDLE = f"() => {_PANEL}?.sessionContext?.session?.kernel?.status === 'idle'"
 _SAVED = f"() => {_PANEL}.context.model.dirty === false"
+_END = f"() => {_PANEL}.content.scrollToItem({_PANEL}.content.widgets.length - 1)"
 # One sample a frame: the length of the answer (without the footer, its last block) and the
 # height of the output.
 _WATCH = """cell => {
@@ -103,6 +104,10 @@ class NotebookPage:
         self.page.keyboard.press("Control+s")
         self.page.wait_for_function(_SAVED)
         return nbformat.read(self.path, 4)
+
+    def scroll_to_end(self) -> None:
+        """Show the last cell; JupyterLab hides what is far from the window."""
+        self.page.evaluate(_END)
 
     def reload(self) -> None:
         self.page.reload()

@@ -173,7 +173,9 @@ def test_a_hostile_answer_asks_for_nothing_and_runs_nothing(
     assert_harmless(book, trap)
     book.saved()
     book.reload()
-    expect(book.page.get_by_text("hostile ends").last).to_be_visible()
+    last = book.page.locator(".jp-RenderedMarkdown > p", has_text="hostile ends")
+    book.scroll_to_end()
+    expect(last).to_be_visible()
     assert_harmless(book, trap)
     # The trap does snap where the same Markdown is shown as it came.
     image = f"http://127.0.0.1:{trap.port}/control"
