@@ -87,7 +87,7 @@ def test_errors_of_tools_are_marked():
 def test_long_calls_and_results_fold():
     run = recorded(ToolCallStarted("c", "read", "{}"), ToolResult("c", "read", "line\n" * 9000))
     shown = to_markdown(run)
-    assert shown.startswith("<details><summary>▸ <code>read&#40;&#41;</code> · 0 ms</summary>")
+    assert shown.startswith("<details><summary><code>read&#40;&#41;</code> · 0 ms</summary>")
     assert "… 41,000 characters more" in shown
     assert len(shown) < 5000
 
