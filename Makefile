@@ -84,8 +84,9 @@ wheel: $(VENV)/.dev ## Build the wheel and the sdist into dist/.
 test-wheel: wheel ## The README runs on the wheel alone, with the latest dependencies.
 	bash scripts/test_wheel.sh $(VENV) .venvs/wheel
 
-test-lowest: $(VENV)/.dev ## The core tests on the lowest dependencies that pyproject.toml allows.
+test-lowest: $(VENV)/.dev chromium ## The core tests, and the main job in the browser, on the lowest dependencies.
 	bash scripts/test_lowest.sh $(VENV) .venvs/lowest
+	REQUIRE_ALL_PARTS=1 JUPYTER_BIN=$(CURDIR)/.venvs/lowest/bin $(BIN)/pytest -q tests/browser -k main_job
 
 test-matrix: $(VENV)/.dev ## The core tests on every newer Python that is installed here.
 	bash scripts/test_matrix.sh $(VENV) .venvs
@@ -108,6 +109,10 @@ test-all: test test-matrix ## Everything, every Python, and the slow tests.
 
 bench: $(VENV)/.dev ## Measure side by side with the peers; see benchmarks/.
 	$(BIN)/python -m benchmarks
+
+.PHONY: screenshots
+screenshots: $(VENV)/.dev chromium ## Take the pictures of docs/images anew, in a real JupyterLab.
+	$(BIN)/python scripts/screenshots.py
 
 .PHONY: clean
 clean: ## Remove everything that make made.
