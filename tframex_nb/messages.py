@@ -107,6 +107,16 @@ class Event:
         """Return the event as JSON-ready data with its ``type`` tag."""
         return {"type": self.type, **dataclasses.asdict(self)}
 
+    @property
+    def subject(self) -> str:
+        """What ``line`` is about, or nothing; a later event about it takes the line's place."""
+        return ""
+
+    @property
+    def line(self) -> str:
+        """The one line that people read of the event, or nothing."""
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class RunStarted(Event):

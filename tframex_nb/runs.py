@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 Status = Literal["running", "finished", "failed", "interrupted"]
-PartKind = Literal["text", "reasoning", "tool", "retry", "agent"]
+PartKind = Literal["text", "reasoning", "tool", "retry", "agent", "note"]
 
 _ENDS: Mapping[str, Status] = {
     RunFinished.type: "finished",
@@ -63,7 +63,8 @@ class Part:
     """A stretch of a run that people read as one thing; its text grows while it lasts.
 
     ``text`` and ``reasoning`` hold what the model wrote, ``tool`` a call with its ``result``,
-    ``retry`` the event, ``agent`` the start of another agent inside this run.
+    ``retry`` the event, ``agent`` the start of another agent inside this run,
+    ``note`` an event that has a line of its own.
     ``view`` is a place for whoever shows the part: the size shown, and what was shown.
     """
 
@@ -249,8 +250,14 @@ class Run:
                 self._start(event)
             case RunFinished() | RunFailed() | RunInterrupted():
                 self._end(event)
-            case _:
-                pass
+            case _ if event.subject:
+                self._note(event)
+
+    def _note(self, event: Event) -> None:
+        about = [p.event.subject if p.kind == "note" and p.event else "" for p in self.parts]
+        self.parts = [p for p, s in zip(self.parts, about, strict=True) if s != event.subject]
+        if event.line:
+            self.parts.append(Part("note", event))
 
     def _grow(self, kind: Literal["text", "reasoning"], text: str) -> None:
         part = self._open.get(kind)

@@ -12,19 +12,20 @@ if TYPE_CHECKING:
 
     from tframex_nb.agents import BaseAgent
     from tframex_nb.messages import Event
+    from tframex_nb.systems.base import BaseSystem
 
 __all__ = ["RunRequest", "Runtime"]
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """One question to one agent.
+    """One question to one agent, or to a system, which takes its arguments as ``params``.
 
     ``model`` and ``api_url`` override the agent's own for this run; ``turn`` is the key of the
     conversation's turn that this run replaces; ``params`` go to the endpoint unchanged.
     """
 
-    agent: BaseAgent
+    agent: BaseAgent | BaseSystem
     prompt: str
     model: str | None = None
     api_url: str | None = None
@@ -46,7 +47,11 @@ class Runtime:
         Raises SettingsError at once where the model cannot be resolved, ModelError or
         AgentError while it runs, after a ``RunFailed`` event.
         """
+        from tframex_nb.agents import BaseAgent
+
         model = None
+        if not isinstance(request.agent, BaseAgent):
+            return request.agent.stream(request.prompt, **request.params)
         if request.model or request.api_url:
             model = self.endpoints.resolve(request.model, api_url=request.api_url)
         return request.agent.stream(

@@ -247,7 +247,7 @@ def _line(event: Event) -> str:
             mark = "error: " if is_error else ""
             return f"  {name} -> {mark}{_short(content)} · {_duration(seconds)}"
         case _:
-            return ""
+            return event.line
 
 
 def _plain(part: Part) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tframex_nb.notebook.session import Session
     from tframex_nb.runs import Run
     from tframex_nb.runtime import RunRequest
+    from tframex_nb.systems.base import BaseSystem
 
 __all__ = ["Question", "run_blocking", "show"]
 
@@ -83,8 +84,9 @@ def _title(question: Question) -> str:
     return f"waiting for {model}"
 
 
-def _stale_note(agent: BaseAgent) -> tuple[str, ...]:
-    stale = sum(turn.stale for turn in agent.conversation.turns)
+def _stale_note(agent: BaseAgent | BaseSystem) -> tuple[str, ...]:
+    conversation = getattr(agent, "conversation", None)  # a system has none
+    stale = sum(turn.stale for turn in conversation.turns) if conversation else 0
     if not stale:
         return ()
     turns = "turn is" if stale == 1 else "turns are"

@@ -37,7 +37,9 @@ class AgentMagics(Magics):
     @no_var_expand
     @cell_magic
     @magic_arguments()
-    @argument("name", nargs="?", default="", help="the agent; a new name defines one")
+    @argument(
+        "name", nargs="?", default="", help="the agent or system; a new name defines an agent"
+    )
     @argument("-m", "--model", help="MODEL, ENDPOINT:MODEL or demo, for this run")
     @argument("--api-url", help="an OpenAI-compatible URL, for this run")
     @argument("-s", "--system", help="what the agent is; {{ expr }} is evaluated")

@@ -12,8 +12,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tframex_nb.agents import BaseAgent
+    from tframex_nb.systems.base import BaseSystem
 
-__all__ = ["agents_in", "find_agent", "get_agent", "look_up", "names_of_tools", "taken_by"]
+__all__ = [
+    "agents_in",
+    "find_agent",
+    "find_system",
+    "get_agent",
+    "look_up",
+    "names_of_tools",
+    "taken_by",
+]
 
 
 def agents_in(namespace: Mapping[str, Any]) -> dict[str, BaseAgent]:
@@ -35,6 +44,14 @@ def find_agent(namespace: Mapping[str, Any], name: str) -> BaseAgent | None:
     if isinstance(value, BaseAgent):
         return value
     return next((a for a in agents_in(namespace).values() if a.agent_id == name), None)
+
+
+def find_system(namespace: Mapping[str, Any], name: str) -> BaseSystem | None:
+    """Return the system that the variable ``name`` holds."""
+    from tframex_nb.systems.base import BaseSystem
+
+    value = namespace.get(name)
+    return value if isinstance(value, BaseSystem) else None
 
 
 def get_agent(namespace: Mapping[str, Any], name: str) -> BaseAgent:

@@ -15,8 +15,9 @@ from tframex_nb.errors import nearest
 from tframex_nb.interrupts import call_tool
 from tframex_nb.notebook.describe import describe
 from tframex_nb.notebook.execution import Question
-from tframex_nb.notebook.namespace import find_agent, look_up, names_of_tools, taken_by
+from tframex_nb.notebook.namespace import find_agent, find_system, look_up, names_of_tools, taken_by
 from tframex_nb.notebook.prompts import render
+from tframex_nb.notebook.system_cells import system_request
 from tframex_nb.runtime import RunRequest
 from tframex_nb.settings import load_settings
 
@@ -60,13 +61,18 @@ class Questions:
     def of_cell(self, options: Any, cell: str) -> Question | None:  # argparse's Namespace
         """Return the question of an ``%%agent`` cell, or None where it only defines.
 
-        Raises UsageError for options that make no sense, PromptError for a failing expression.
+        A name may hold a system, too. Raises UsageError for options that make no sense, PromptError
+        for a failing expression.
         """
         _check(options, cell)
         self._check_out(options)
         params = _params(options.param or [])
         literal = options.no_interpolate or not self.interpolate
         text, notes = self._fill(cell.rstrip("\n"), literal=literal)
+        system = find_system(self.namespace, options.name)
+        if system is not None:
+            request, read = system_request(system, text, options, params, self._look_up)
+            return Question(request, (*notes, *read), options.out, self.display)
         context, sizes = self._context(options.context or [])
         agent = self._agent_of(options, literal=literal)
         if not cell.strip():

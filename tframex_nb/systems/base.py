@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
 
 from tframex_nb.agents.running import label_of, run_events
 from tframex_nb.runs import Run, observe
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["BaseSystem"]
 
 
-class BaseSystem:
+class BaseSystem(ABC):
     """A system of model calls. ``last`` is the latest run, also while it goes on or failed."""
 
     def __init__(self, system_id: str, model: ChatModel | str | None = None) -> None:
@@ -28,6 +29,10 @@ class BaseSystem:
     def name(self) -> str:
         """What people call the system."""
         return self.system_id
+
+    @abstractmethod
+    def stream(self, *args: Any, **params: Any) -> AsyncIterator[Event]:  # its own signature
+        """Yield the events of a run; each system says what it takes."""
 
     def _observed(
         self, prompt: str, steps: Callable[[ChatModel], AsyncIterator[Event]]

@@ -19,6 +19,16 @@ class CallStarted(Event):
     index: int
     total: int
 
+    @property
+    def subject(self) -> str:
+        """The call."""
+        return self.call
+
+    @property
+    def line(self) -> str:
+        """The call and its place among all."""
+        return f"[{self.index}/{self.total}] {self.call} …"
+
 
 @dataclass(frozen=True, slots=True)
 class CallEvent(Event):
@@ -41,6 +51,11 @@ class CallFinished(Event):
     call: str
     path: str
 
+    @property
+    def subject(self) -> str:
+        """The call; it has no line any more, for the answer tells its path."""
+        return self.call
+
 
 @dataclass(frozen=True, slots=True)
 class CallFailed(Event):
@@ -51,3 +66,13 @@ class CallFailed(Event):
     error: str
     message: str
     partial: str = ""
+
+    @property
+    def subject(self) -> str:
+        """The call."""
+        return self.call
+
+    @property
+    def line(self) -> str:
+        """The call and why it failed."""
+        return f"{self.call} failed: {self.error}: {self.message}"
