@@ -4,7 +4,8 @@ An awaiting notebook cell notices an interrupt only when its loop wakes (ipykern
 plain ``KeyboardInterrupt`` that leaves a task ends ``run_forever`` and with it the kernel. So
 while a run lasts, SIGINT is ours: it cancels the run's task through ``call_soon_threadsafe``,
 which wakes the loop at once. Only while a synchronous tool holds the thread does the handler
-raise ``KeyboardInterrupt``, inside that tool, where ``call_tool`` catches it.
+raise ``KeyboardInterrupt``, inside that tool, where ``call_tool`` catches it. The same holds for
+a cell's own code beside a run that it left going, where IPython catches it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 _LOOPS = frozenset({"asyncio", "nest_asyncio", "nest_asyncio2", "uvloop"})
+_OTHERS = _LOOPS | {"tframex_nb"}
+_CELLS = "IPython.core.interactiveshell"  # its run_code catches what a cell raises
 HEARTBEAT = 0.05  # seconds; bounds the delay of a signal that another thread received
 
 
@@ -157,7 +160,7 @@ class _Sigint:
     def _handle(self, _signum: int, frame: FrameType | None) -> None:
         for watch in tuple(self._watches):
             watch.interrupt()
-        if _inside_tool(frame):
+        if _inside_tool(frame) or _inside_cell(frame):
             raise KeyboardInterrupt
 
 
@@ -170,6 +173,18 @@ def _inside_tool(frame: FrameType | None) -> bool:
         if frame.f_code is _invoke.__code__:
             return True
         if frame.f_globals.get("__name__", "").partition(".")[0] in _LOOPS:
+            return False
+        frame = frame.f_back
+    return False
+
+
+def _inside_cell(frame: FrameType | None) -> bool:
+    """Whether the cell's own synchronous code was interrupted, beside a run that it left going."""
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module == _CELLS and frame.f_code.co_name == "run_code":
+            return True
+        if module.partition(".")[0] in _OTHERS:
             return False
         frame = frame.f_back
     return False

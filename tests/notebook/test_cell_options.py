@@ -26,6 +26,7 @@ def value(kernel, expression: str) -> str:
         ("%%agent table\nhi", "no agent can be called 'table': the name holds a dict"),
         ("%%agent --out bob bob\nhi", "that name holds the agent, and bob.last is its last run"),
         ("%%agent --out ann bob\nhi", "that name holds the agent, and ann.last is its last run"),
+        ("%ask ann:", "nothing asked"),
         ("%%agent --out class\nhi", "--out 'class' is not a name that Python allows"),
     ],
 )

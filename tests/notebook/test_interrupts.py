@@ -211,3 +211,21 @@ def test_a_thousand_interrupts_at_random_instants_leave_the_kernel_alive(kernel,
     assert kernel.run("%%agent --out r\ngo").status == "ok"
     assert kernel.run("r.status").displays[0]["text/plain"] == "'finished'"
     assert kernel.run("len(asyncio.all_tasks()) < 10").displays[0]["text/plain"] == "True"
+
+
+def test_a_run_left_going_does_not_shield_the_cells_own_code(kernel, clock):
+    """SIGINT is ours while a run lasts, also for code beside it that only an exception ends."""
+    cell = kernel.start(
+        "from tframex_nb import Agent\n"
+        "left = asyncio.create_task(Agent('a', model='text-100000-r100').run('go'))\n"
+        "await asyncio.sleep(0.2)\n"
+        "print('busy', flush=True)\n"
+        "time.sleep(60)"
+    )
+    cell.wait_for("busy\\n")
+    kernel.interrupt()
+    kernel.wait(cell, PATIENCE)
+    assert cell.error[-1].strip() == "KeyboardInterrupt:"
+    closed(clock)
+    assert kernel.run("await asyncio.wait([left])").status == "ok"
+    assert kernel.run("left.cancelled()").displays[-1]["text/plain"] == "True"

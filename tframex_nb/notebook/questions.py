@@ -95,7 +95,8 @@ class Questions:
         match = _NAMED.match(text)
         if match and (agent := find_agent(self.namespace, match[1])) is not None:
             text = match[2]
-        if not text:
+        named = re.fullmatch(r"(\w+)\s*:", text)
+        if not text or (named and find_agent(self.namespace, named[1]) is not None):
             raise UsageError("nothing asked: %ask what is a monad?")
         prompt, notes = self._fill(text, literal=not self.interpolate)
         return self.of_text(prompt, agent, notes)
