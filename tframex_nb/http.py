@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit, urlunsplit
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 from tframex_nb.errors import SettingsError
 from tframex_nb.settings.urls import is_loopback
@@ -142,19 +142,19 @@ def open_client(
         raise SettingsError("the proxy cannot be used", hint=hint) from exc.with_traceback(None)
 
 
-async def quick_get(url: str, within: float, *, trust_env: bool = False) -> QuickAnswer:
+async def quick_get(url: str, within: float, *, tls: ssl.SSLContext | None = None) -> QuickAnswer:
     """Fetch ``url`` once, with no key, no redirect and at most ``within`` seconds in all.
 
     Raises ``OSError`` where nothing answers and ``TimeoutError`` where it takes too long.
     """
     import httpx
 
-    options = TransportOptions(trust_env=trust_env)
+    options = TransportOptions()
     bounds = Timeouts(connect=within, first_byte=within)
     try:
         async with (
             asyncio.timeout(within),
-            open_client(url, options=options, timeouts=bounds) as client,
+            open_client(url, options=options, timeouts=bounds, tls=tls) as client,
             client.stream("GET", url) as response,
         ):
             body = await read_bounded(response.aiter_bytes(), PROBE_BODY)
@@ -190,7 +190,8 @@ def bytes_of(response: httpx.Response) -> AsyncGenerator[bytes, None]:
 
 def through_proxy(url: str, options: TransportOptions) -> bool:
     """Whether a proxy stands between, by the options or by the environment."""
-    environment = options.trust_env and not is_loopback(url)
+    host = urlsplit(url).hostname or ""
+    environment = options.trust_env and not is_loopback(url) and not proxy_bypass(host)
     proxies = getproxies() if environment else {}
     return bool(options.proxy or proxies.get(url.partition(":")[0]) or proxies.get("all"))
 

@@ -8,18 +8,23 @@ import json
 import socket
 import sys
 import threading
+import time
 import types
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from fault_server import FaultServer
 
-from tframex_nb.errors import AuthError, SettingsError
+from tframex_nb.errors import AuthError, ModelNotFound, SettingsError
 from tframex_nb.models import Endpoints, shared_endpoints
 from tframex_nb.models.base import ChatModel
 from tframex_nb.models.providers import PRESETS, Preset
 from tframex_nb.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KEY = "sk-the-users-own"
 HELLO = [{"role": "user", "content": "hello"}]
@@ -35,6 +40,7 @@ class Server(ThreadingHTTPServer):
         self.models, self.key, self.status = models, key, status
         self.seen: list[tuple[str, dict[str, str]]] = []
         self.asked: list[str] = []
+        self.before_list: Callable[[], None] = lambda: None
 
     @property
     def base(self) -> str:
@@ -45,6 +51,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
+        self.server.before_list()
         rows = [{"id": name} for name in self.server.models]
         self._answer(json.dumps({"data": rows}).encode(), "application/json")
 
@@ -233,6 +240,40 @@ def test_the_only_model_is_used_where_none_is_named(made, serve):
     assert server.asked == ["only-one"]
 
 
+def test_calls_at_the_same_time_may_ask_for_the_only_model(made, serve):
+    """The first to know its name does not cut the others off."""
+    server = serve("only")
+    lists = iter((0.0, 0.2, 0.2))
+    server.before_list = lambda: time.sleep(next(lists))  # the server thinks, the test does not
+    endpoints = made(environ={"TFRAMEX_API_URL": server.base})
+
+    async def main():
+        model = endpoints.resolve()
+        answers = await asyncio.gather(*(model.run(HELLO) for _ in range(3)))
+        await endpoints.aclose()
+        return answers
+
+    assert asyncio.run(main()) == ["ok"] * 3
+
+
+def test_a_model_that_nobody_named_is_asked_for_again_once_it_is_gone(made, serve):
+    server = serve("old")
+    endpoints = made(environ={"TFRAMEX_API_URL": server.base})
+
+    async def main():
+        model = endpoints.resolve()
+        await model.run(HELLO)
+        server.models, server.status = ["new"], 404
+        with pytest.raises(ModelNotFound):
+            await model.run(HELLO)
+        server.status = 200
+        await model.run(HELLO)
+        await endpoints.aclose()
+
+    asyncio.run(main())
+    assert server.asked == ["old", "old", "new"]
+
+
 def test_of_several_models_one_must_be_named(made, serve):
     toml = f'[endpoints.team]\nurl = "{serve("a", "b").base}"'
     with pytest.raises(SettingsError) as caught:
@@ -406,6 +447,29 @@ def test_a_changed_dotenv_counts_without_a_restart(made, serve, tmp_path):
     assert (len(first.asked), len(second.asked)) == (1, 1)
 
 
+def test_a_changed_dotenv_closes_the_connections_of_before(made, tmp_path):
+    """A run that still streams there goes on to its end first."""
+    template = "TFRAMEX_API_URL={}\nTFRAMEX_MODEL={}\n"
+
+    async def main():
+        async with FaultServer() as server:
+            endpoints = made(dotenv=template.format(server.url("slow"), "first"))
+            late = endpoints.resolve().call_stream(HELLO)
+            begun = await anext(late)
+            (tmp_path / ".env").write_text(template.format(server.url("plain"), "second"))
+            await endpoints.resolve().run(HELLO)
+            server.go_on.set()
+            text = begun + "".join([piece async for piece in late])
+            del late
+            first, second = server.requests
+            await asyncio.wait_for(first.closed.wait(), 2)
+            assert not second.closed.is_set()
+            await endpoints.aclose()
+            return text, first.body["model"], second.body["model"]
+
+    assert asyncio.run(main()) == ("one two ", "first", "second")
+
+
 def test_the_table_says_what_answers_and_why_the_rest_does_not(made, serve):
     good, closed, broken = serve("a", "b"), serve("m", key=KEY), serve("m", status=500)
     toml = f"""
@@ -454,6 +518,13 @@ def test_the_table_is_bounded_in_time(made):
         }
         rows = survey(made(presets=presets))
     assert {rows[f"s{n}"].state for n in range(5)} == {"no answer in time"}
+
+
+def test_many_endpoints_with_tls_do_not_stretch_the_bound(made):
+    """Certificates are loaded once, before the clock of the probes runs."""
+    toml = "".join(f"[endpoints.e{n}]\nurl = 'https://127.0.0.1:9/{n}'\n" for n in range(40))
+    rows = survey(made(toml=toml))
+    assert {rows[f"e{n}"].state for n in range(40)} == {"nothing answers"}
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from tframex_nb.errors import (
     PoolExhausted,
     SettingsError,
 )
-from tframex_nb.http import Timeouts, TransportOptions, quick_get
+from tframex_nb.http import Timeouts, TransportOptions, quick_get, through_proxy
 from tframex_nb.messages import Message, ToolCall
 from tframex_nb.models import ChatModel, VLLMModel
 from tframex_nb.models._retry import RetryPolicy
@@ -356,6 +356,26 @@ def test_model_serves_one_loop_after_another(on_bench):
     on_bench(play)
 
 
+def test_another_loop_does_not_cut_a_running_stream(on_bench):
+    """Two threads, a loop each, one model: as a kernel and a background thread share it."""
+
+    async def first_word(model):
+        async with contextlib.aclosing(model.call_stream(ASK)) as pieces:
+            return await anext(pieces)
+
+    async def play(b):
+        async with VLLMModel("m", b.server.url("slow")) as model:
+            pieces = model.call_stream(ASK)
+            text = await anext(pieces)
+            assert await asyncio.to_thread(asyncio.run, first_word(model)) == text
+            for _ in range(10):  # the other loop's word to close would come through now
+                await asyncio.sleep(0)
+            b.server.go_on.set()
+            assert text + "".join([piece async for piece in pieces]) == "one two "
+
+    on_bench(play)
+
+
 def test_forgotten_model_closes_its_connections(on_bench):
     """Collected without aclose, on a loop that goes on."""
 
@@ -429,6 +449,14 @@ def test_proxy_of_the_environment_is_not_asked_for_loopback(ask, monkeypatch):
     """A model on this host works behind a company's proxy settings."""
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{_free_port()}")
     assert ask("plain").text == ANSWER
+
+
+def test_host_that_needs_no_proxy_is_not_blamed_on_it(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "models.example")
+    options = TransportOptions()
+    assert not through_proxy("http://models.example/v1", options)
+    assert through_proxy("http://elsewhere.example/v1", options)
 
 
 def test_proxy_that_cannot_be_used_is_a_settings_error():

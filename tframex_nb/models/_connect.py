@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from tframex_nb.http import Timeouts, TransportOptions
 from tframex_nb.models._retry import RetryPolicy
 from tframex_nb.models.openai_compatible import VLLMModel
-from tframex_nb.settings.urls import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -62,7 +61,6 @@ def _transport(connection: Connection) -> TransportOptions:
         proxy=connection.proxy.get_secret_value() if connection.proxy else None,
         ca_bundle=connection.ca_bundle,
         verify=connection.verify,
-        trust_env=not is_loopback(connection.url),
     )
     if connection.max_connections is None:
         return options

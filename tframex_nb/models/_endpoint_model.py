@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from tframex_nb.errors import AuthError, SettingsError
+from tframex_nb.errors import AuthError, ModelNotFound, SettingsError
 from tframex_nb.messages import TextDelta
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ class EndpointModel:
     """A model that is reached through an endpoint's name; satisfies ``ChatModel``.
 
     ``make`` builds the model for a model's name. Without a name, the endpoint is asked for its
-    models at the first call: the only one is used, several are an error that lists them.
+    models at the first call: the only one is used, several are an error that lists them. It is
+    asked again once that model is gone from there.
     ``notes`` say why no key is sent; a refused key is explained with them.
     """
 
@@ -38,6 +39,7 @@ class EndpointModel:
     ) -> None:
         self._endpoint = endpoint
         self._name = model_name
+        self._asked = model_name is None
         self._make = make
         self._notes = tuple(notes)
         self._label = label
@@ -78,6 +80,9 @@ class EndpointModel:
                     yield event
         except AuthError as exc:
             self._explain(exc)
+            raise
+        except ModelNotFound:
+            self._name = None if self._asked else self._name
             raise
 
     async def call_stream(
@@ -127,11 +132,10 @@ class EndpointModel:
         return self._inner
 
     async def _only_model(self) -> str:
-        nameless = self._model()
+        nameless = self._make("")  # of its own: several calls may ask at the same time
         try:
-            names = await self.list_models()
+            names = await nameless.list_models()
         finally:
-            self._inner = None
             await nameless.aclose()
         if len(names) == 1:
             return names[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tframex_nb.errors import PoolExhausted
@@ -43,6 +44,16 @@ class RedirectLoop(Exception):
     """More redirects than any sane server sends."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Home:
+    """The connections on one event loop; who reads from them holds it, so that it stays open."""
+
+    loop: asyncio.AbstractEventLoop
+    clients: list[httpx.AsyncClient]
+    idle: list[httpx.AsyncClient]
+    keeper: AsyncGenerator[None, None]
+
+
 class Pool:
     """The connections to one origin, made for the running loop, counted, never queued for.
 
@@ -64,10 +75,7 @@ class Pool:
         self._timeouts = timeouts
         self._headers = headers
         self._tls: ssl.SSLContext | None = None
-        self._clients: list[httpx.AsyncClient] = []
-        self._idle: list[httpx.AsyncClient] = []
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._keeper: AsyncGenerator[None, None] | None = None
+        self._home: _Home | None = None
         self._open = 0
 
     @property
@@ -91,9 +99,8 @@ class Pool:
         """
         if self._open >= self._options.max_connections:
             raise self._exhausted()
-        await self.open()
-        idle = self._idle
-        client = idle.pop() if idle else self._another()
+        home = await self.open()
+        client = home.idle.pop() if home.idle else self._another(home)
         self._open += 1
         try:
             response = await self._send(client, method, url, content)
@@ -103,19 +110,26 @@ class Pool:
                 await response.aclose()
         finally:
             self._open -= 1
-            idle.append(client)
+            home.idle.append(client)
 
-    async def open(self) -> None:
-        """Get ready for the running loop, outside any bound: loading CAs takes time."""
+    async def open(self) -> _Home:
+        """Get ready for the running loop, outside any bound: loading CAs takes time.
+
+        What another loop still reads goes on; its connections close when it is done.
+        """
         loop = asyncio.get_running_loop()
-        if self._keeper is None or self._loop is not loop:
-            if self._tls is None:
-                self._tls = tls_context(self._url, self._options)
-            self._loop, self._clients, self._idle = loop, [], []
-            self._keeper = _keep(self._clients)
-            await anext(self._keeper)
-            hide_secrets_of(self)
-            self._idle.append(self._another())  # a proxy that cannot be used is told now
+        home = self._home
+        if home is not None and home.loop is loop:
+            return home
+        if self._tls is None:
+            self._tls = tls_context(self._url, self._options)
+        clients: list[httpx.AsyncClient] = []
+        home = _Home(loop, clients, [], _keep(clients))
+        await anext(home.keeper)
+        hide_secrets_of(self)
+        home.idle.append(self._another(home))  # a proxy that cannot be used is told now
+        self._home = home
+        return home
 
     def secrets(self) -> list[str]:
         """Return what the headers hold beside the ordinary: no log may show it."""
@@ -124,16 +138,16 @@ class Pool:
 
     async def aclose(self) -> None:
         """Close every connection; the next request opens new ones."""
-        keeper, self._keeper = self._keeper, None
-        if keeper is not None and self._loop is asyncio.get_running_loop():
-            await keeper.aclose()
+        home, self._home = self._home, None
+        if home is not None and home.loop is asyncio.get_running_loop():
+            await home.keeper.aclose()
 
-    def _another(self) -> httpx.AsyncClient:
+    def _another(self, home: _Home) -> httpx.AsyncClient:
         client = open_client(
             self._url, options=self._options, timeouts=self._timeouts, tls=self._tls
         )
         client.headers.update(self._headers())  # here, so that no frame that may fail holds them
-        self._clients.append(client)
+        home.clients.append(client)
         return client
 
     async def _send(

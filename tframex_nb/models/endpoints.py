@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tframex_nb.errors import SettingsError
@@ -13,7 +13,7 @@ from tframex_nb.models._survey import EndpointStatus
 from tframex_nb.models.providers import PRESETS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
 
     from pydantic import SecretStr
 
@@ -21,9 +21,17 @@ if TYPE_CHECKING:
     from tframex_nb.models.demo import DemoServer
     from tframex_nb.models.openai_compatible import VLLMModel
     from tframex_nb.models.providers import Preset
-    from tframex_nb.settings import Connection, Settings
+    from tframex_nb.settings import Connection, Settings, Source
 
 __all__ = ["EndpointStatus", "Endpoints", "shared_endpoints"]
+
+
+@dataclass(slots=True)
+class _Group:
+    """The models on one connection."""
+
+    made_for: Hashable
+    by_name: dict[str | None, EndpointModel] = field(default_factory=dict)
 
 
 class Endpoints:
@@ -45,7 +53,8 @@ class Endpoints:
         self._connected: dict[str, Connection] = {}
         self._chosen: set[str] = set()
         self._selected: Spec | None = None
-        self._models: dict[Any, EndpointModel] = {}  # by all that makes the connection
+        self._models: dict[tuple[str, Source], _Group] = {}
+        self._demos: dict[str, EndpointModel] = {}
         self._listed: dict[str, tuple[str, ...]] = {}
         self._demo: DemoServer | None = None
 
@@ -163,8 +172,10 @@ class Endpoints:
 
     async def aclose(self) -> None:
         """Close every model's connections, and stop the demo server; they come back when used."""
-        models, self._models = self._models, {}
-        for model in models.values():
+        groups, self._models = self._models, {}
+        demos, self._demos = self._demos, {}
+        models = [model for group in groups.values() for model in group.by_name.values()]
+        for model in (*models, *demos.values()):
             await model.aclose()
         demo, self._demo = self._demo, None
         if demo is not None:
@@ -183,9 +194,9 @@ class Endpoints:
         from tframex_nb.models._endpoint_model import EndpointModel
 
         name = f"{DEMO}:{variant}" if variant else DEMO
-        if name not in self._models:
-            self._models[name] = EndpointModel(DEMO, name, self._make_demo, label=name)
-        return self._models[name]
+        if name not in self._demos:
+            self._demos[name] = EndpointModel(DEMO, name, self._make_demo, label=name)
+        return self._demos[name]
 
     def _make_demo(self, name: str) -> VLLMModel:
         from tframex_nb.http import TransportOptions
@@ -201,11 +212,16 @@ class Endpoints:
         from tframex_nb.models._connect import identity, maker
         from tframex_nb.models._endpoint_model import EndpointModel
 
-        key = (endpoint, model, identity(connection))
-        if key not in self._models:
+        place = (endpoint, connection.source)
+        group = self._models.get(place)
+        if group is None or group.made_for != identity(connection):
+            # The models of before are let go: each closes its connections after its last run.
+            group = self._models[place] = _Group(identity(connection))
+        if model not in group.by_name:
             make = maker(connection)
-            self._models[key] = EndpointModel(endpoint, model, make, notes=connection.notes)
-        return self._models[key]
+            made = EndpointModel(endpoint, model, make, notes=connection.notes)
+            group.by_name[model] = made
+        return group.by_name[model]
 
 
 @functools.cache
