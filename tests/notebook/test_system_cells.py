@@ -64,3 +64,8 @@ def test_a_system_is_told_what_it_misses(kernel, clock, code, words):
     assert cell.stderr.startswith("UsageError: ")
     assert words in cell.stderr
     assert not clock.runs()
+
+
+def test_systems_complete_where_agents_do(kernel):
+    kernel.run(MAKE)
+    assert "sampler" in kernel.complete("%%agent sam")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
 
-from tframex_nb.notebook.namespace import agents_in, names_of_tools
+from tframex_nb.notebook.namespace import agents_in, find_system, names_of_tools
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -78,7 +78,8 @@ def _cell_magic(session: Session, line: str) -> Iterable[str]:
         return sorted(names_of_tools(namespace))
     if previous in ("-c", "--context"):
         return sorted(n for n in namespace if not n.startswith("_"))
-    return [*agents_in(namespace), *OPTIONS]
+    systems = (n for n in namespace if not n.startswith("_") and find_system(namespace, n))
+    return [*agents_in(namespace), *systems, *OPTIONS]
 
 
 def _line_magic(session: Session, magic: str, rest: str) -> Iterable[str]:
