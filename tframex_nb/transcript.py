@@ -62,7 +62,7 @@ def footer(run: Run) -> str:
     tokens = f"{usage.prompt_tokens:,} tokens in, {usage.completion_tokens:,} out"
     cells = [
         *_marks(run),
-        run.model,
+        run.model if run.model != "demo" else "",  # its mark says it already
         run.framework,
         tokens if usage.total_tokens else "",
         _duration(run.elapsed),
