@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tframex_nb.cli.doctor import _package
+from tframex_nb.cli.doctor import _listing, _package
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -168,6 +168,52 @@ def test_doctor_names_the_source_of_a_setting_and_no_secret() -> None:
     assert checks["endpoint"]["next"]
     assert "TFRAMEX_API_URL" in checks["settings"]["found"]
     assert "very-secret" not in done.stdout + done.stderr
+
+
+def endpoint_check(*, code: int = 0, **environment: str) -> dict[str, str]:
+    done = tframex("doctor", "--json", code=code, **environment)
+    return next(check for check in json.loads(done.stdout) if check["name"] == "endpoint")
+
+
+def test_doctor_asks_the_endpoint_that_the_model_names() -> None:
+    """What answers when no model is named is checked, not only TFRAMEX_API_URL."""
+    url = "http://127.0.0.1:9/v1"
+    check = endpoint_check(code=1, TFRAMEX_MODEL="team:x", TFRAMEX_ENDPOINTS__TEAM__URL=url)
+    assert (check["state"], url in check["found"]) == ("fail", True)
+
+
+def test_doctor_says_that_a_key_alone_is_not_enough() -> None:
+    check = endpoint_check(code=1, TFRAMEX_API_KEY="sk-very-secret")
+    assert (check["state"], check["found"]) == (
+        "fail",
+        "there is a key (TFRAMEX_API_KEY in the environment) and no URL for it",
+    )
+    assert check["next"].startswith("set TFRAMEX_API_URL beside it")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names", "state"),
+    [
+        ("", ["only"], "ok"),
+        ("a", ["a", "b"], "ok"),
+        ("", ["a", "b"], "warn"),
+        ("c", ["a", "b"], "warn"),
+        ("", [], "warn"),
+    ],
+    ids=["only one", "listed", "none chosen", "not listed", "none there"],
+)
+def test_doctor_judges_what_an_endpoint_lists(wanted: str, names: list[str], state: str) -> None:
+    """An endpoint with one model needs no TFRAMEX_MODEL."""
+    check = _listing("http://host/v1", wanted, names)
+    assert check.state == state
+    assert bool(check.next) == (state == "warn")
+
+
+def test_doctor_says_what_it_found_and_could_not_use(tmp_path: Path) -> None:
+    """A .env in UTF-16, as an editor of Windows writes it, is no silence."""
+    (tmp_path / ".env").write_bytes("TFRAMEX_MODEL=m".encode("utf-16"))
+    line = tframex("doctor").stdout.partition("warn  settings")[2]
+    assert ".env is not used: it is not UTF-8 text" in line
 
 
 def test_doctor_shows_a_setting_that_is_invalid(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tframex_nb.agents import BasicAgent
 from tframex_nb.errors import ServerError, TFrameXError
 from tframex_nb.messages import (
     Message,
@@ -149,6 +150,19 @@ def test_collect_drains_a_stream():
     assert (run.text, run.status) == ("It is 5.", "finished")
 
 
+def test_an_agents_stream_that_is_collected_is_one_run():
+    """It is logged once, under one id, with one terminal event."""
+
+    async def play():
+        return await collect(agent.stream("hi"))
+
+    agent, before = BasicAgent("a", model="demo:fast"), len(recent_runs())
+    run = asyncio.run(play())
+    rows = list(itertools.islice(recent_runs(), before, None))
+    assert [row["id"] for row in rows] == [run.id] == [agent.last.id]
+    assert run.events == agent.last.events
+
+
 def test_an_error_keeps_the_partial_text_and_passes_on():
     run, seen = Run(), []
     error = ServerError("it broke", hint="try again")
@@ -224,8 +238,8 @@ def test_the_log_is_bounded_and_holds_rows():
 
 
 def test_runs_that_end_are_logged():
-    before = len(recent_runs())
-    run = asyncio.run(collect(stream(STEPS)))
+    before, run = len(recent_runs()), Run()
+    asyncio.run(collect(observe(stream(STEPS), run)))
     rows = list(itertools.islice(recent_runs(), before, None))
     assert [row["id"] for row in rows] == [run.id]
 

@@ -306,6 +306,7 @@ class Run:
             self.parts.append(Part("agent", event))
             return
         self._began = True
+        self.id = event.run_id or self.id
         self.agent = event.agent or self.agent
         self.model = event.model or self.model
         self.framework = event.framework
@@ -389,8 +390,11 @@ async def observe(events: AsyncIterator[Event], run: Run) -> AsyncIterator[Event
 
 
 async def collect(events: AsyncIterator[Event]) -> Run:
-    """Drain a stream of run events into a ``Run``; errors pass through."""
+    """Drain the stream of an agent or a system into a ``Run``; errors pass through.
+
+    Such a stream logs its run itself, so this does not.
+    """
     run = Run()
-    async for event in observe(events, run):
-        del event
+    async for event in events:
+        run.record(event)
     return run

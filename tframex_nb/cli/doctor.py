@@ -109,36 +109,42 @@ def _settings() -> tuple[Settings | None, Check]:
     except TFrameXError as error:
         return None, _failed("settings", error)
     given = [f"{name} ({source})" for name, source in sorted(settings.sources.items())]
-    return settings, Check("settings", "ok", ", ".join(given) or "none given: the defaults hold")
+    found = ", ".join(given) or "none given: the defaults hold"
+    if settings.notes:
+        return settings, Check("settings", "warn", found, "; ".join(settings.notes))
+    return settings, Check("settings", "ok", found)
 
 
 async def _endpoint(settings: Settings) -> Check:
-    """Ask the configured endpoint which models it has."""
-    if not settings.api_url:
-        return Check(
-            "endpoint",
-            "ok",
-            "none configured: the demo model answers",
-            "for a real model set TFRAMEX_API_URL and TFRAMEX_MODEL; found here: tframex-nb models",
-        )
-    from tframex_nb.models.endpoints import Endpoints
+    """Ask what answers when no model is named which models it has."""
+    from tframex_nb.models.endpoints import DEMO, Endpoints
 
     endpoints = Endpoints()
     try:
         model = endpoints.resolve()
+        if settings.api_url is None and model.label == DEMO:
+            return Check(
+                "endpoint",
+                "ok",
+                "none configured: the demo model answers",
+                "for a real model set TFRAMEX_API_URL and TFRAMEX_MODEL; "
+                "found here: tframex-nb models",
+            )
         async with asyncio.timeout(PATIENCE):
             names = await model.list_models()
     finally:
         await endpoints.aclose()
-    if model.model_name not in names:
-        known = ", ".join(names[:5]) or "none"
-        return Check(
-            "endpoint",
-            "warn",
-            f"{settings.api_url} answers, and does not list {model.model_name!r} (it has: {known})",
-            "set TFRAMEX_MODEL to one that it lists",
-        )
-    return Check("endpoint", "ok", f"{settings.api_url} answers and has {model.model_name}")
+    return _listing(model.api_url, model.model_name, names)
+
+
+def _listing(url: str, wanted: str, names: list[str]) -> Check:
+    """Judge what an endpoint lists by the model that is set; none is needed where it has one."""
+    if wanted in names or (not wanted and len(names) == 1):
+        return Check("endpoint", "ok", f"{url} answers and has {wanted or names[0]}")
+    known = ", ".join(names[:5]) or "none"
+    missing = f"does not list {wanted!r}" if wanted else "no model is chosen"
+    found = f"{url} answers, and {missing} (it has: {known})"
+    return Check("endpoint", "warn", found, "set TFRAMEX_MODEL to one that it lists")
 
 
 async def _demo() -> Check:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tframex_nb.models.providers import Preset
     from tframex_nb.settings import Connection, Settings, Source
 
-__all__ = ["EndpointStatus", "Endpoints", "shared_endpoints"]
+__all__ = ["DEMO", "EndpointStatus", "Endpoints", "shared_endpoints"]
 
 
 @dataclass(slots=True)
