@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import runpy
+import signal
 import sys
 import threading
 import time
@@ -34,6 +35,9 @@ def _guard() -> list[str]:
 
 # On from here, before any test module is imported.
 BLOCKED = _guard()
+
+# A shell starts what runs in its background with SIGINT ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Settings of the developer's shell that would change what the code under test does.
 FOREIGN = (
