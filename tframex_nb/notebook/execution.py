@@ -36,6 +36,8 @@ async def show(session: Session, question: Question) -> Run:
 
     Raises what the run raises, after the display holds the partial answer.
     """
+    from tframex_nb.agents.running import closing
+
     agent = question.request.agent
     before = agent.last
     events = session.runtime.stream(question.request)  # a wrong name fails before a display opens
@@ -43,12 +45,13 @@ async def show(session: Session, question: Question) -> Run:
     display = open_display(session.shell, mode, title=_title(question))
     run: Run | None = None
     try:
-        async for event in events:
-            if run is None:
-                run = agent.last
-                assert run is not None, "a stream of run events sets .last"
-                run.notes = question.notes
-            display.feed(event, run)
+        async with closing(events):
+            async for event in events:
+                if run is None:
+                    run = agent.last
+                    assert run is not None, "a stream of run events sets .last"
+                    run.notes = question.notes
+                display.feed(event, run)
     finally:
         if run is None and agent.last is not before:
             run = agent.last
