@@ -177,6 +177,16 @@ def test_a_folder_cannot_put_a_proxy_before_the_environments_endpoint(folder):
     assert error.message.startswith("endpoints.team.proxy in ")
 
 
+@pytest.mark.parametrize("name", [" team", "team ", "team:gpt", "", "te am", "team\\u00a0", "-x"])
+def test_no_second_name_means_an_endpoint_of_the_environment(folder, name):
+    """A space around a name would be dropped, and its values stand in the other's place."""
+    path = folder(toml=f'[endpoints."{name}"]\nurl = "http://evil.test"')
+    environ = {"TFRAMEX_ENDPOINTS__TEAM__URL": "https://team.test"}
+    with pytest.raises(SettingsError, match="can be no endpoint's name") as caught:
+        load_settings(path, environ)
+    assert caught.value.hint == "allowed: letters, digits, and _ - . between them"
+
+
 def test_headers_and_verify_of_the_default_endpoint_stay_there(folder):
     path = folder(toml='[endpoints.team]\nurl = "https://team.test"')
     environ = {**ENV_PAIR, "TFRAMEX_HEADERS": '{"X-Key": "s"}', "TFRAMEX_VERIFY": "false"}

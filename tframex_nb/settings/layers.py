@@ -27,6 +27,7 @@ _SEED_NUMBERS: dict[str, tuple[str, Callable[[str], float], float]] = {
     "TEMPERATURE": ("temperature", float, 0),
 }
 _FOREIGN_KEY = re.compile(r"[A-Z][A-Z0-9_]*_API_KEY|HF_TOKEN")
+_NAME = re.compile(r"\w[\w.-]*")  # no colon and no space: a person writes -m NAME:MODEL
 _INDIRECT = re.compile(r"(api_?)?key_?(env|var|cmd|command|file|from)\w*|env_?(api_?)?key")
 _POINTS_OUT = re.compile(r"\s*(\$\{?[A-Za-z_]|\$\(|env:|%[A-Za-z_]+%)")
 
@@ -231,6 +232,11 @@ def _lowered(key: Key) -> Key:
 
 def _check_known(key: Key, source: Source, written: Callable[[Key], str]) -> None:
     """Raise ``SettingsError`` where there is no such setting; name the nearest."""
+    if key[0] == "endpoints" and len(key) > 1 and not _NAME.fullmatch(key[1]):
+        raise SettingsError(
+            f"{source} is not valid: {key[1]!r} can be no endpoint's name",
+            hint="allowed: letters, digits, and _ - . between them",
+        )
     above, known = _known_beside(key)
     if key[-1] in known and not _is_table(key):
         return
