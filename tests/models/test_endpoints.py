@@ -19,6 +19,7 @@ from fault_server import FaultServer
 
 from tframex_nb.errors import AuthError, ModelNotFound, SettingsError
 from tframex_nb.models import Endpoints, shared_endpoints
+from tframex_nb.models._listing import listed_models
 from tframex_nb.models.base import ChatModel
 from tframex_nb.models.providers import PRESETS, Preset
 from tframex_nb.settings import load_settings
@@ -343,6 +344,16 @@ def test_a_typed_key_is_kept_in_memory_for_its_url(made, serve):
     assert name in endpoints.names()
 
 
+def test_it_is_known_where_a_typed_key_will_go(made):
+    """So that a person sees it before typing: a folder's file may have named the endpoint."""
+    endpoints = made(toml='[endpoints.team]\nurl = "http://elsewhere.test"')
+    assert endpoints.url_of("team") == "http://elsewhere.test/v1"
+    assert endpoints.url_of("openai") == PRESETS["openai"].url
+    assert endpoints.url_of("https://host/v1/chat/completions") == "https://host/v1"
+    with pytest.raises(SettingsError, match="no endpoint 'nobody' is known"):
+        endpoints.url_of("nobody")
+
+
 def test_a_typed_key_of_a_named_endpoint_does_not_move_with_its_url(made, serve, tmp_path):
     server, evil = serve("m", key=KEY), serve("m")
     endpoints = made(toml=f'[endpoints.team]\nurl = "{server.base}"')
@@ -533,6 +544,23 @@ def test_many_endpoints_with_tls_do_not_stretch_the_bound(made):
 def test_a_neighbours_list_cannot_harm_the_table(made, serve, models):
     rows = survey(made(presets=local(serve(*models))))
     assert all(name.isprintable() and len(name) <= 120 for name in rows["ollama"].models)
+
+
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [
+        ({"object": "list", "data": [{"id": "b"}, {"id": "a"}]}, ["a", "b"]),
+        ({"models": [{"name": "a"}]}, ["a"]),
+        ([{"id": "a"}], ["a"]),
+        ({"object": "list", "data": None}, []),
+        ({"error": "no"}, None),
+        ("text", None),
+    ],
+    ids=["openai", "ollama", "together", "none loaded", "error", "text"],
+)
+def test_lists_of_models_come_in_several_shapes(body, names):
+    """The table and the model read them alike."""
+    assert listed_models(json.dumps(body).encode()) == names
 
 
 def test_discovery_can_be_switched_off(made, serve):

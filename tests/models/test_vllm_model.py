@@ -601,6 +601,12 @@ def test_key_leaks_nowhere(ask, case, caplog, capfd):
     assert all(KEY not in text for text in told)
 
 
+def test_placeholder_for_a_key_is_no_secret(ask):
+    """Servers that need no key are given "x" or "-": an error stays readable."""
+    error = ask("error_echo", api_key="e").error
+    assert "bad request with header" in error.message
+
+
 def test_key_is_in_no_attribute_that_shows_it():
     """Neither the model nor anything that it holds shows its key."""
     model = VLLMModel(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -72,10 +71,13 @@ def _names(body: bytes) -> tuple[str, ...] | None:
 
     The text comes from whoever has the port, so it is cut and stripped of control characters.
     """
+    from tframex_nb.models._listing import listed_models
+
     try:
-        rows = json.loads(body)["data"]
-        found = [str(row["id"]) for row in rows[:_MANY] if row.get("id")]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        found = listed_models(body)
+    except ValueError:
         return None
-    shown = ("".join(c for c in name if c.isprintable())[:_LONG] for name in found)
+    if found is None:
+        return None
+    shown = ("".join(c for c in name if c.isprintable())[:_LONG] for name in found[:_MANY])
     return tuple(sorted({name for name in shown if name}))

@@ -125,6 +125,10 @@ class Endpoints:
             remember(url, credential)
         return name
 
+    def url_of(self, name_or_url: str) -> str:
+        """Return the URL that a key given to ``connect`` would go to; raises ``SettingsError``."""
+        return self._lookup().target(name_or_url.strip())[1]
+
     def lost(self, name: str) -> str:
         """Return what a provider's OpenAI-compatible layer loses; empty where nothing is known."""
         preset = self._presets.get(name.partition(":")[0].lower())

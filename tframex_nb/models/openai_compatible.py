@@ -25,7 +25,6 @@ from tframex_nb.http import (
     read_bounded,
 )
 from tframex_nb.messages import Event, Message, Retrying, TextDelta
-from tframex_nb.models._bodies import load_json
 from tframex_nb.models._call import answer
 from tframex_nb.models._faults import (
     Target,
@@ -35,6 +34,7 @@ from tframex_nb.models._faults import (
     shown,
     strange_body,
 )
+from tframex_nb.models._listing import listed_models
 from tframex_nb.models._pool import Pool
 from tframex_nb.models._retry import RetryPolicy
 from tframex_nb.models._waits import Waits
@@ -304,18 +304,14 @@ def _check_headers(values: Mapping[str, SecretStr]) -> None:
 
 def _names(target: Target, body: bytes, headers: Mapping[str, str]) -> list[str]:
     try:
-        data = load_json(body)
+        names = listed_models(body)
     except ValueError:
         raise strange_body(target, body, headers) from None
-    rows = data
-    if isinstance(data, dict) and ("data" in data or "models" in data):
-        rows = data.get("data") or data.get("models") or []  # a server without models says null
-    if not isinstance(rows, list):
+    if names is None:
         raise BadResponse(
             f"{target.url} lists no models",
             hint="api_url mostly ends in /v1, as in http://localhost:8000/v1",
             url=target.url,
             status=200,
         )
-    found = (row.get("id") or row.get("name") for row in rows if isinstance(row, dict))
-    return sorted({str(name) for name in found if name})
+    return names

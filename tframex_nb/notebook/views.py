@@ -83,8 +83,10 @@ def _connect(session: Session, name: str) -> Table:
     import getpass
 
     endpoints = session.runtime.endpoints
+    # The URL is shown: a folder's file may have named the endpoint.
+    asking = f"API key for {name}, sent to {endpoints.url_of(name)}: "
     try:
-        key = getpass.getpass(f"API key for {name} (kept in memory): ")
+        key = getpass.getpass(asking)
     except Exception as exc:  # a front end without stdin raises its own type
         raise UsageError(
             f"{name}: nobody can be asked for a key here; set it in the environment"
