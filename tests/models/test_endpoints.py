@@ -305,6 +305,16 @@ def test_a_pairs_key_stays_at_home_and_a_401_says_why(made, serve):
     assert all("authorization" not in headers for _, headers in other.seen)
 
 
+def test_a_refused_key_of_a_named_endpoint_names_that_endpoint(made, serve):
+    """TFRAMEX_API_KEY is the default endpoint's: it would change nothing here."""
+    server = serve("m", key=KEY)
+    with pytest.raises(AuthError) as caught:
+        ask(made(toml=f'[endpoints.team]\nurl = "{server.base}"\n'), "team:m")
+    assert caught.value.hint == (
+        "no API key was sent: %models connect team, or set its key; no key yet? use -m demo"
+    )
+
+
 def test_a_found_server_is_used_only_after_it_was_chosen(made, serve):
     server = serve("qwen3:8b")
     endpoints = made(presets=local(server), environ={"OPENAI_API_KEY": KEY})

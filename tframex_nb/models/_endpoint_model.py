@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tframex_nb.errors import AuthError, ModelNotFound, SettingsError
 from tframex_nb.messages import TextDelta
+from tframex_nb.models._lookup import DEMO
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -41,6 +42,7 @@ class EndpointModel:
         self._name = model_name
         self._asked = model_name is None
         self._make = make
+        self._named = endpoint not in {"", DEMO}
         self._notes = tuple(notes)
         self._label = label
         self._inner: VLLMModel | None = None
@@ -150,6 +152,10 @@ class EndpointModel:
         )
 
     def _explain(self, error: AuthError) -> None:
-        """Add to a refused key why no key was sent."""
+        """Say how this very endpoint gets a key, and why none was sent."""
+        why, set_key, _ = error.hint.partition(": set TFRAMEX_API_KEY")
+        if set_key and self._named:
+            how = f"%models connect {self._endpoint}, or set its key"
+            error.hint = f"{why}: {how}; no key yet? use -m demo"
         if self._notes and self._notes[0] not in error.hint:
             error.hint = "; ".join(part for part in (error.hint, *self._notes) if part)
