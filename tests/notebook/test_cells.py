@@ -66,6 +66,15 @@ def test_in_out_and_err_can_be_named(kernel, clock):
     assert "ZeroDivisionError: division by zero" in sent
 
 
+def test_a_cell_that_did_not_fail_has_no_err(kernel):
+    """The message lists the cells that did."""
+    kernel.run("1/0")
+    cell = kernel.run("%%agent\n{{ Err[9999] }}")
+    assert cell.status == "error"
+    assert len(cell.error) <= 3
+    assert "Err[9999] does not exist; there is " in cell.error[0]
+
+
 def test_a_big_value_is_described_and_the_cell_says_so(kernel, clock):
     kernel.run("import pandas as pd\ndf = pd.DataFrame({'a': range(5000), 'b': 'x'})")
     cell = kernel.run("%%agent --context df\nWhat is in {{ df }}?")

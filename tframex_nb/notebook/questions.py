@@ -185,7 +185,8 @@ class Questions:
     def _values(self) -> Mapping[str, Any]:
         """Return what ``{{ }}`` can name: the user's variables, ``In``, ``Out`` and ``Err``."""
         inputs = {n: source for n, source in enumerate(self.session.inputs) if n}
-        return ChainMap({"In": inputs, "Err": dict(self.session.errors)}, self.namespace)
+        cells = {"In": _Cells("In", inputs), "Err": _Cells("Err", self.session.errors)}
+        return ChainMap(cells, self.namespace)
 
     def _check_out(self, options: Any) -> None:  # argparse's Namespace
         out = options.out
@@ -205,6 +206,18 @@ class Questions:
             size = f"{len(described.text):,} characters"
             notes.append(f"sent {name}: {described.note or size}")
         return "".join(parts), tuple(notes)
+
+
+class _Cells(dict[int, str]):
+    """Texts by the number of their cell."""
+
+    def __init__(self, name: str, texts: Mapping[int, str]) -> None:
+        super().__init__(texts)
+        self._name = name
+
+    def __missing__(self, number: object) -> str:
+        known = ", ".join(str(n) for n in self) or "no cell"
+        raise LookupError(f"{self._name}[{number!r}] does not exist; there is {known}")
 
 
 def _check(options: Any, cell: str) -> None:  # argparse's Namespace
