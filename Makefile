@@ -65,7 +65,7 @@ doctor: $(VENV)/.core ## Check this installation, and say what to do next.
 
 # ---- checks
 
-.PHONY: lint format test test-fast test-all test-notebooks test-wheel test-lowest test-newest test-matrix bench wheel
+.PHONY: lint format test test-fast test-all test-notebooks test-wheel test-lowest test-newest test-matrix test-newest soak bench wheel
 lint: $(VENV)/.dev ## ruff, mypy, the import contracts.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -98,14 +98,16 @@ test-notebooks: $(VENV)/.dev ## The tutorials, with nbval.
 	$(if $(NOTEBOOKS),$(UNCONFIGURED) $(BIN)/pytest -p no:cacheprovider --nbval --nbval-sanitize-with notebooks/sanitize.cfg $(NOTEBOOKS),@echo "no notebooks")
 
 test-fast: $(VENV)/.dev ## The tests that need no browser, no llama.cpp and no second environment.
-	$(BIN)/pytest -m 'not slow and not browser and not llama'
+	$(BIN)/pytest -m 'not browser and not llama'
 
 # The main run comes last, so that its summary is the last thing to be read.
 test: lint test-notebooks test-wheel test-lowest test-newest chromium llama ## Everything, as CI runs it.
-	REQUIRE_ALL_PARTS=1 $(BIN)/pytest -m 'not slow'
+	REQUIRE_ALL_PARTS=1 $(BIN)/pytest
 
-test-all: test test-matrix ## Everything, every Python, and the slow tests.
-	REQUIRE_ALL_PARTS=1 $(BIN)/pytest -m slow
+test-all: test test-matrix soak ## Everything, every Python, and a thousand runs in one kernel.
+
+soak: $(VENV)/.dev ## A thousand runs in one kernel: memory, files, tasks and threads stay flat.
+	$(BIN)/python benchmarks/soak.py 1000
 
 bench: $(VENV)/.dev ## Measure side by side with the peers; see benchmarks/.
 	$(BIN)/python -m benchmarks
