@@ -1,4 +1,4 @@
-"""The seed's agents: one prompt, one call, no memory unless asked for."""
+"""TFrameX's agents: one prompt, one call, no memory unless asked for."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_basic_agent_keeps_the_seeds_shape(server, play):
 
 @pytest.mark.parametrize(("options", "sent"), [({}, ["b"]), ({"memory": None}, ["a", "A", "b"])])
 def test_basic_agent_remembers_only_when_asked(server, play, options, sent):
-    """Each run stands alone, as in the seed; the turns can still be read."""
+    """Each run stands alone, as in TFrameX; the turns can still be read."""
     server.say("A", "B")
 
     async def scene(model):

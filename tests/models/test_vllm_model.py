@@ -171,7 +171,7 @@ def test_request_that_is_no_json_is_an_error(ask):
 
 
 def test_call_stream_yields_text_only(on_bench):
-    """The seed's shape."""
+    """TFrameX's shape."""
 
     async def play(b):
         pieces = [piece async for piece in b.model("reasoning").call_stream(ASK)]

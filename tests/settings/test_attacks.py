@@ -36,7 +36,7 @@ def refusal(path, environ, name=None, **arguments) -> SettingsError:
 REDIRECTS = {
     "TFRAMEX_API_URL in .env": {"dotenv": "TFRAMEX_API_URL=http://evil.test\n"},
     "OPENAI_BASE_URL in .env": {"dotenv": "OPENAI_BASE_URL=http://evil.test\n"},
-    "the seed's names in .env": {"dotenv": "API_URL=http://evil.test\nMODEL_NAME=m\n"},
+    "TFrameX's names in .env": {"dotenv": "API_URL=http://evil.test\nMODEL_NAME=m\n"},
     "tframex.toml": {"toml": 'api_url = "http://evil.test"'},
     "pyproject.toml": {"pyproject": '[tool.tframex]\napi_url = "http://evil.test"'},
 }

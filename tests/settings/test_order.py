@@ -82,16 +82,16 @@ def test_openai_key_alone_is_no_default_endpoint(tmp_path):
     assert settings.provider_key(["OPENAI_API_KEY"]).key.get_secret_value() == "k1"
 
 
-SEED = (
+LEGACY = (
     'API_URL="https://seed.test/v1"\nAPI_KEY=seed-key\nMODEL_NAME="Qwen/Qwen3"  # which\n'
     "MAX_TOKENS=32\nTEMPERATURE=0.7\n"
 )
 
 
 def test_the_seeds_names_count_in_a_dotenv_only(tmp_path):
-    environ = dict(line.split("=", 1) for line in SEED.splitlines())
+    environ = dict(line.split("=", 1) for line in LEGACY.splitlines())
     assert load_settings(tmp_path, environ).sources == {}
-    write(tmp_path, dotenv=SEED)
+    write(tmp_path, dotenv=LEGACY)
     connection = load_settings(tmp_path, {}).connection()
     assert connection.url == "https://seed.test/v1"
     assert connection.api_key.get_secret_value() == "seed-key"
@@ -103,8 +103,8 @@ def test_the_seeds_names_count_in_a_dotenv_only(tmp_path):
 
 
 def test_the_seeds_names_come_last_and_together(tmp_path):
-    """With another URL in use, the seed's model and key belong elsewhere."""
-    write(tmp_path, dotenv=SEED)
+    """With another URL in use, TFrameX's model and key belong elsewhere."""
+    write(tmp_path, dotenv=LEGACY)
     settings = load_settings(tmp_path, {"TFRAMEX_API_URL": "http://ours.test"})
     connection = settings.connection()
     assert connection.url == "http://ours.test/v1"

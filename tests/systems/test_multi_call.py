@@ -20,7 +20,7 @@ def names(folder):
 
 
 def test_each_answer_goes_to_its_file(server, play, tmp_path):
-    """The seed's shape: {"call_1": path, …}, the files whole and exact, params unchanged."""
+    """TFrameX's shape: {"call_1": path, …}, the files whole and exact, params unchanged."""
     server.say(*(Say([f"answer {i}\r\n", "ü😀"]) for i in range(3)))
 
     async def scene(model):

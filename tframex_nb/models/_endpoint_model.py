@@ -115,7 +115,7 @@ class EndpointModel:
             raise
 
     async def close_client(self) -> None:
-        """Close the connections (the seed's name for ``aclose``)."""
+        """Close the connections (TFrameX's name for ``aclose``)."""
         await self.aclose()
 
     async def aclose(self) -> None:

@@ -201,7 +201,7 @@ class VLLMModel:
         return _names(self._target, body, response.headers)
 
     async def close_client(self) -> None:
-        """Close the connections (the seed's name for ``aclose``)."""
+        """Close the connections (TFrameX's name for ``aclose``)."""
         await self.aclose()
 
     async def aclose(self) -> None:

@@ -169,10 +169,10 @@ def _openai(
 
 
 def _seed(dotenv: DotEnv, notes: list[str]) -> Layer:
-    """Read the seed's names, which count only where URL and model are there: many use API_URL."""
+    """Read TFrameX's names, which count only where URL and model are there: many use API_URL."""
     url, model = dotenv.text("API_URL"), dotenv.text("MODEL_NAME")
     if not url or not model or _unusable("api_url", url):
-        return Layer("seed", {})
+        return Layer("legacy", {})
     values: _Values = {
         ("api_url",): (url, dotenv.source("API_URL")),
         ("model",): (model, dotenv.source("MODEL_NAME")),
@@ -190,7 +190,7 @@ def _seed(dotenv: DotEnv, notes: list[str]) -> Layer:
             values[setting,] = (text, dotenv.source(name))
         elif text:
             notes.append(f"{dotenv.source(name)} is not used: it is no fitting number")
-    return Layer("seed", values)
+    return Layer("legacy", values)
 
 
 def _unusable(setting: str, value: str) -> str:

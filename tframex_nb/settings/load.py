@@ -38,7 +38,7 @@ def load_settings(
 
     The first of these that has a value gives it: arguments; ``TFRAMEX_*`` in the environment;
     the same in ``.env``; ``tframex.toml``; ``[tool.tframex]`` in ``pyproject.toml``;
-    ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY``; the seed's names in a ``.env``.
+    ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY``; TFrameX's names in a ``.env``.
 
     Raises ``SettingsError`` for a value of ours that is not valid; it names the place and what
     is allowed, never the value. What others' files hold can only add to ``notes``.
@@ -149,13 +149,13 @@ def _folder(cwd: Path | None, notes: list[str]) -> Path | None:
 def _merged(found: list[Layer]) -> _Values:
     """Return the strongest value of each key, the default API key left out.
 
-    The seed's values count together: only where its URL is the one in use.
+    TFrameX's values count together: only where its URL is the one in use.
     """
     urls = [layer.get("api_url") for layer in found]
     first = next((url for url in urls if url), None)
     values: _Values = {}
     for layer in reversed(found):
-        if layer.family == "seed" and layer.get("api_url") != first:
+        if layer.family == "legacy" and layer.get("api_url") != first:
             continue
         values.update(layer.values)
     values.pop(("api_key",), None)

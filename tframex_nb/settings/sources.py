@@ -81,9 +81,9 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """The values of one place and one family of names (ours, OpenAI's, the seed's)."""
+    """The values of one place and one family of names (ours, OpenAI's, TFrameX's)."""
 
-    family: Literal["tframex", "openai", "seed"]
+    family: Literal["tframex", "openai", "legacy"]
     values: dict[Key, tuple[Any, Source]] = field(repr=False)  # raw: text, number, table
 
     def get(self, *key: str) -> tuple[Any, Source] | None:
