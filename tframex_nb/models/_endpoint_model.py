@@ -6,8 +6,8 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from tframex_nb.errors import AuthError, ModelNotFound, SettingsError
-from tframex_nb.messages import TextDelta
 from tframex_nb.models._lookup import DEMO
+from tframex_nb.models.base import StreamingModel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ __all__ = ["EndpointModel"]
 _SHOWN = 8  # models that an error lists
 
 
-class EndpointModel:
+class EndpointModel(StreamingModel):
     """A model that is reached through an endpoint's name; satisfies ``ChatModel``.
 
     ``make`` builds the model for a model's name. Without a name, the endpoint is asked for its
@@ -87,25 +87,6 @@ class EndpointModel:
             self._name = None if self._asked else self._name
             raise
 
-    async def call_stream(
-        self,
-        messages: Sequence[Message | Mapping[str, Any]],
-        **params: Any,  # sampling parameters go to the endpoint unchanged
-    ) -> AsyncGenerator[str, None]:
-        """Yield the answer's text, piece by piece."""
-        async with contextlib.aclosing(self.stream(messages, **params)) as events:
-            async for event in events:
-                if isinstance(event, TextDelta):
-                    yield event.text
-
-    async def run(
-        self,
-        messages: Sequence[Message | Mapping[str, Any]],
-        **params: Any,  # sampling parameters go to the endpoint unchanged
-    ) -> str:
-        """Return the whole text of the answer."""
-        return "".join([text async for text in self.call_stream(messages, **params)])
-
     async def list_models(self) -> list[str]:
         """Return the names that the endpoint lists."""
         try:
@@ -113,10 +94,6 @@ class EndpointModel:
         except AuthError as exc:
             self._explain(exc)
             raise
-
-    async def close_client(self) -> None:
-        """Close the connections (TFrameX's name for ``aclose``)."""
-        await self.aclose()
 
     async def aclose(self) -> None:
         """Close the connections; a later call opens new ones."""

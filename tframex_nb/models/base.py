@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+import contextlib
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+
+from tframex_nb.messages import TextDelta
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
     from tframex_nb.messages import Event, Message
 
-__all__ = ["ChatModel"]
+__all__ = ["ChatModel", "StreamingModel"]
 
 
 @runtime_checkable
@@ -42,3 +46,48 @@ class ChatModel(Protocol):
     async def aclose(self) -> None:
         """Close what this model opened."""
         ...
+
+
+class StreamingModel(ABC):
+    """What every model here makes of its stream: text, a whole answer, a context manager."""
+
+    @abstractmethod
+    def stream(
+        self,
+        messages: Sequence[Message | Mapping[str, Any]],
+        **params: Any,  # sampling parameters go to the endpoint unchanged
+    ) -> AsyncGenerator[Event, None]:
+        """Yield the run events of one model call, as ``ChatModel`` has it."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Close the connections; a later call opens new ones."""
+
+    async def call_stream(
+        self,
+        messages: Sequence[Message | Mapping[str, Any]],
+        **params: Any,  # sampling parameters go to the endpoint unchanged
+    ) -> AsyncGenerator[str, None]:
+        """Yield the answer's text, piece by piece."""
+        async with contextlib.aclosing(self.stream(messages, **params)) as events:
+            async for event in events:
+                if isinstance(event, TextDelta):
+                    yield event.text
+
+    async def run(
+        self,
+        messages: Sequence[Message | Mapping[str, Any]],
+        **params: Any,  # sampling parameters go to the endpoint unchanged
+    ) -> str:
+        """Return the whole text of the answer."""
+        return "".join([text async for text in self.call_stream(messages, **params)])
+
+    async def close_client(self) -> None:
+        """Close the connections (TFrameX's name for ``aclose``)."""
+        await self.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()

@@ -10,7 +10,7 @@ import base64
 import contextlib
 import functools
 import json
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pydantic import SecretStr
@@ -24,7 +24,7 @@ from tframex_nb.http import (
     public_url,
     read_bounded,
 )
-from tframex_nb.messages import Event, Message, Retrying, TextDelta
+from tframex_nb.messages import Event, Message, Retrying
 from tframex_nb.models._call import answer
 from tframex_nb.models._faults import (
     Target,
@@ -38,6 +38,7 @@ from tframex_nb.models._listing import listed_models
 from tframex_nb.models._pool import Pool
 from tframex_nb.models._retry import RetryPolicy
 from tframex_nb.models._waits import Waits
+from tframex_nb.models.base import StreamingModel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -48,7 +49,7 @@ _LISTING = 8 << 20  # bytes of a model list that are read at most
 _SECRET_HEADERS = ("authorization", "key", "token", "cookie", "secret")
 
 
-class VLLMModel:
+class VLLMModel(StreamingModel):
     """A chat model on an OpenAI-compatible endpoint; satisfies ``ChatModel``.
 
     ``api_url`` is the part before ``/chat/completions``. ``defaults`` are sampling parameters
@@ -155,25 +156,6 @@ class VLLMModel:
         finally:
             waits.close()
 
-    async def call_stream(
-        self,
-        messages: Sequence[Message | Mapping[str, Any]],
-        **params: Any,  # sampling parameters go to the endpoint unchanged
-    ) -> AsyncGenerator[str, None]:
-        """Yield the answer's text, piece by piece."""
-        async with contextlib.aclosing(self.stream(messages, **params)) as events:
-            async for event in events:
-                if isinstance(event, TextDelta):
-                    yield event.text
-
-    async def run(
-        self,
-        messages: Sequence[Message | Mapping[str, Any]],
-        **params: Any,  # sampling parameters go to the endpoint unchanged
-    ) -> str:
-        """Return the whole text of the answer."""
-        return "".join([text async for text in self.call_stream(messages, **params)])
-
     async def list_models(self) -> list[str]:
         """Return the names that the endpoint lists under ``/models``, sorted."""
         await self._pool.open()
@@ -200,19 +182,9 @@ class VLLMModel:
             raise from_status(self._target, response.status_code, response.headers, body)
         return _names(self._target, body, response.headers)
 
-    async def close_client(self) -> None:
-        """Close the connections (TFrameX's name for ``aclose``)."""
-        await self.aclose()
-
     async def aclose(self) -> None:
         """Close the connections; a later call opens new ones."""
         await self._pool.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
 
     def __repr__(self) -> str:
         return f"VLLMModel({self._model_name!r}, {self.api_url!r})"
