@@ -108,7 +108,6 @@ class Run:
     finish_reason: str = ""
     usage: Usage = field(default_factory=Usage)
     notes: tuple[str, ...] = ()
-    started_at: float = field(default_factory=time.time, repr=False)
     first_token_seconds: float | None = None
     seconds: float = 0.0
     parts: list[Part] = field(default_factory=list, repr=False)

@@ -43,7 +43,6 @@ class Connection:
     url: str
     source: Source
     api_key: SecretStr | None = field(default=None, repr=False)
-    key_source: Source | None = None
     model: str | None = None
     headers: Mapping[str, SecretStr] = field(default_factory=dict, repr=False)
     proxy: SecretStr | None = field(default=None, repr=False)
@@ -98,7 +97,6 @@ class Guard:
             url=url,
             source=source,
             api_key=credential.key if credential else None,
-            key_source=credential.source if credential else None,
             model=model,
             timeouts=self._timeouts(settings),
             notes=self._notes,
