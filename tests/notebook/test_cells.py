@@ -207,9 +207,15 @@ def test_a_model_error_is_red_short_and_says_what_to_do(kernel):
     assert "failed" in cell.markdown
 
 
-def test_params_go_to_the_endpoint_unchanged(kernel):
-    kernel.run("%%agent -p temperature=0.5 -p stop=END -p 'extra={\"a\": [1]}' --out r\ngo")
-    assert value(kernel, "r.status") == "'finished'"
+def test_params_go_to_the_endpoint_unchanged(kernel, clock):
+    """A value is JSON where it can be, else text."""
+    kernel.run("%%agent -p temperature=0.5 -p stop=END -p 'extra={\"a\": [1]}'\ngo")
+    sent = clock.runs()[-1]["params"]
+    assert {k: sent[k] for k in ("temperature", "stop", "extra")} == {
+        "temperature": 0.5,
+        "stop": "END",
+        "extra": {"a": [1]},
+    }
 
 
 def test_fix_explains_the_error_and_offers_the_mended_cell(kernel):

@@ -91,6 +91,7 @@ class Server:
     async def _chat(self, reader, writer, request: dict) -> bool:
         run = {"model": request["model"], "received": time.monotonic(), "first": None}
         run |= {"last": None, "closed": None, "chunks": 0, "messages": request["messages"]}
+        run["params"] = {k: v for k, v in request.items() if k not in ("model", "messages")}
         self.runs.append(run)
         kind, _, rest = request["model"].partition("-")
         if kind == "err":
