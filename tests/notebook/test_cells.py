@@ -252,6 +252,14 @@ def test_models_lists_the_configured_and_the_demo_endpoint(kernel, clock):
     assert "demo" in shown
 
 
+def test_a_key_cannot_be_typed_where_nobody_can_answer(kernel):
+    """nbclient and papermill refuse questions: the way out is the environment."""
+    cell = kernel.run("%models connect openai", allow_stdin=False)
+    assert cell.status == "error"
+    assert cell.stderr.startswith("UsageError: openai: nobody can be asked for a key here")
+    assert "set it in the environment" in cell.stderr
+
+
 def test_config_chooses_the_display_and_the_model(kernel):
     assert kernel.run("%config TFrameX.display = 'final'").status == "ok"
     cell = kernel.run("%%agent\ngo")

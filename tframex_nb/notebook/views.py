@@ -6,7 +6,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from IPython.core.error import UsageError
+from IPython.core.error import StdinNotImplementedError, UsageError
 
 from tframex_nb.errors import nearest
 from tframex_nb.notebook.namespace import agents_in, get_agent
@@ -87,7 +87,7 @@ def _connect(session: Session, name: str) -> Table:
     asking = f"API key for {name}, sent to {endpoints.url_of(name)}: "
     try:
         key = getpass.getpass(asking)
-    except Exception as exc:  # a front end without stdin raises its own type
+    except (StdinNotImplementedError, EOFError, OSError) as exc:
         raise UsageError(
             f"{name}: nobody can be asked for a key here; set it in the environment"
         ) from exc
