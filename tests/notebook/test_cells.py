@@ -253,7 +253,7 @@ def test_models_lists_the_configured_and_the_demo_endpoint(kernel, clock):
 
 
 def test_a_key_cannot_be_typed_where_nobody_can_answer(kernel):
-    """nbclient and papermill refuse questions: the way out is the environment."""
+    """Headless clients refuse questions: the way out is the environment."""
     cell = kernel.run("%models connect openai", allow_stdin=False)
     assert cell.status == "error"
     assert cell.stderr.startswith("UsageError: openai: nobody can be asked for a key here")
