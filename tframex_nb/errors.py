@@ -17,13 +17,25 @@
     │   ├── BadResponse             not what the protocol promises
     │   ├── Truncated               the stream ended before its end
     │   └── PoolExhausted           more streams than the pool may open
-    └── AgentError
-        ├── InvalidInput            a value that cannot work (also a ValueError)
-        ├── UnknownAgent
-        ├── PromptError             an expression in a prompt failed
-        ├── ToolError               a tool cannot be used at all
-        ├── StepLimitReached        the bound on model calls
-        └── PartialFailure          some of several calls failed (.completed .failures)
+    ├── AgentError
+    │   ├── InvalidInput            a value that cannot work (also a ValueError)
+    │   ├── UnknownAgent
+    │   ├── PromptError             an expression in a prompt failed
+    │   ├── ToolError               a tool cannot be used at all
+    │   ├── StepLimitReached        the bound on model calls
+    │   └── PartialFailure          some of several calls failed (.completed .failures)
+    └── FrameworkError              (.framework)
+        ├── UnknownFramework        no framework, or no template, of this name
+        ├── FrameworkNotInstalled   known, and not installed here
+        ├── FrameworkLoadError      an adapter could not be loaded
+        ├── FrameworkFailed         the framework raised, or broke its promises
+        ├── NoFrameworkFits         every candidate is excluded (.resolution)
+        ├── InstallFailed           an environment could not be made
+        ├── WorkerCrashed           the worker's process ended (.stderr)
+        ├── WorkerUnavailable       a worker could not be started, or speaks another protocol
+        ├── MemoryLimitExceeded     the worker grew beyond memory_limit_mb
+        ├── RunTimeout              the run took longer than timeout_seconds
+        └── CannotTravel            a live object cannot be sent to a worker
 """
 
 from __future__ import annotations
@@ -39,17 +51,26 @@ __all__ = [
     "AuthError",
     "BadRequest",
     "BadResponse",
+    "CannotTravel",
     "ConnectionFailed",
     "ContextOverflow",
+    "FrameworkError",
+    "FrameworkFailed",
+    "FrameworkLoadError",
+    "FrameworkNotInstalled",
+    "InstallFailed",
     "InvalidInput",
+    "MemoryLimitExceeded",
     "ModelError",
     "ModelNotFound",
     "ModelTimeout",
+    "NoFrameworkFits",
     "PartialFailure",
     "PoolExhausted",
     "PromptError",
     "QuotaExceeded",
     "RateLimited",
+    "RunTimeout",
     "ServerError",
     "SettingsError",
     "StepLimitReached",
@@ -57,6 +78,9 @@ __all__ = [
     "ToolError",
     "Truncated",
     "UnknownAgent",
+    "UnknownFramework",
+    "WorkerCrashed",
+    "WorkerUnavailable",
     "nearest",
 ]
 
@@ -204,6 +228,69 @@ class PartialFailure(AgentError):
         super().__init__(message, hint=hint)
         self.completed = dict(completed)
         self.failures = dict(failures)
+
+
+class FrameworkError(TFrameXError):
+    """An agent framework could not be found, loaded, installed or run."""
+
+    def __init__(self, message: str, *, hint: str = "", framework: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.framework = framework
+
+
+class UnknownFramework(FrameworkError):
+    """No framework, template or capability of this name is known."""
+
+
+class FrameworkNotInstalled(FrameworkError):
+    """The framework is known and not installed; the hint is the command that installs it."""
+
+
+class FrameworkLoadError(FrameworkError):
+    """An adapter could not be loaded."""
+
+
+class FrameworkFailed(FrameworkError):
+    """The framework raised an error of its own; ``received`` is the text so far."""
+
+    received: str = ""
+
+
+class NoFrameworkFits(FrameworkError):
+    """Every candidate is excluded; ``resolution`` tells why, for each."""
+
+    resolution: object = None
+
+
+class InstallFailed(FrameworkError):
+    """A framework's environment could not be made; nothing half-made is used."""
+
+
+class WorkerCrashed(FrameworkError):
+    """A worker's process ended in mid-run; ``stderr`` is the tail of what it wrote."""
+
+    stderr: str = ""
+    received: str = ""
+
+
+class WorkerUnavailable(FrameworkError):
+    """A worker could not be started, or does not speak this version of the protocol."""
+
+
+class MemoryLimitExceeded(FrameworkError):
+    """The worker's processes grew beyond ``memory_limit_mb`` and were killed."""
+
+    received: str = ""
+
+
+class RunTimeout(FrameworkError):
+    """The run took longer than ``timeout_seconds``; ``received`` is the text so far."""
+
+    received: str = ""
+
+
+class CannotTravel(FrameworkError):
+    """A live object cannot be sent to a worker; a builder function can."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

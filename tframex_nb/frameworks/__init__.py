@@ -1,0 +1,1 @@
+"""Agent frameworks behind one interface: found, scored, chosen, isolated, swapped."""

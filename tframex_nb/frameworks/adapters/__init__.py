@@ -1,0 +1,1 @@
+"""The adapters that come with this package, one framework each."""
