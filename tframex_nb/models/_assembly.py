@@ -37,15 +37,20 @@ class ErrorInStream(Exception):
 
 
 class Assembly:
-    """One answer as it grows. Choice 0 wins; other choices are not looked at."""
+    """One answer as it grows. Choice 0 wins; other choices are not looked at.
 
-    def __init__(self, *, inline: bool = False) -> None:
+    With ``pieces``, tool calls are given as ``ToolCallDelta`` while they come, in place of a
+    ``ToolCallStarted`` each at the end.
+    """
+
+    def __init__(self, *, inline: bool = False, pieces: bool = False) -> None:
         self.finish_reason: str | None = None
         self.answered = False  # a choice came
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._model = ""
         self._calls = ToolCallPieces()
+        self._pieces = pieces
         self._usage: dict[str, Any] | None = None
         self._text_joiner = SurrogateJoiner()
         self._reasoning_joiner = SurrogateJoiner()
@@ -87,7 +92,10 @@ class Assembly:
             calls = self._calls.calls()
         except MalformedToolCall as exc:
             raise Malformed(str(exc)) from None
-        events.extend(ToolCallStarted(call.id, call.name, call.arguments) for call in calls)
+        if self._pieces:
+            events.extend(self._calls.deltas(last=True))
+        else:
+            events.extend(ToolCallStarted(call.id, call.name, call.arguments) for call in calls)
         if self._usage is not None:
             events.append(_usage(self._usage))
         message = Message(
@@ -151,6 +159,8 @@ class Assembly:
                 self._calls.take_legacy(delta["function_call"])
         except MalformedToolCall as exc:
             raise Malformed(str(exc)) from None
+        if self._pieces and self._calls:
+            events.extend(self._calls.deltas())
 
     def _parts(self, content: object, events: list[Event]) -> None:
         """Take content as a list of parts: text, and thinking as Mistral sends it."""

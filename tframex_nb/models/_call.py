@@ -43,14 +43,21 @@ _CONTEXT_HINT = (
 
 
 async def answer(
-    pool: Pool, url: str, body: bytes, *, waits: Waits, target: Target, inline: bool
+    pool: Pool,
+    url: str,
+    body: bytes,
+    *,
+    waits: Waits,
+    target: Target,
+    inline: bool,
+    pieces: bool = False,
 ) -> AsyncGenerator[list[Event], None]:
     """Yield the events of one attempt, in a list per read.
 
-    Raises ``ModelError`` for every way in which this can go wrong; the events that came before
-    the fault are given first.
+    With ``pieces``, tool calls are given as they grow. Raises ``ModelError`` for every way in
+    which this can go wrong; the events that came before the fault are given first.
     """
-    call = _Call(target, waits, inline=inline)
+    call = _Call(target, waits, Assembly(inline=inline, pieces=pieces))
     try:
         async with contextlib.AsyncExitStack() as stack:
             waits.expect_first_byte()
@@ -84,12 +91,12 @@ async def answer(
 class _Call:
     """The state of one attempt; ``over`` once the last event was given or a fault was met."""
 
-    def __init__(self, target: Target, waits: Waits, *, inline: bool) -> None:
+    def __init__(self, target: Target, waits: Waits, assembly: Assembly) -> None:
         self.over = False
         self.fault: Exception | None = None
         self._target = target
         self._waits = waits
-        self._assembly = Assembly(inline=inline)
+        self._assembly = assembly
         self._reader = EventReader()
         self._headers: Mapping[str, str] = {}
         self._begun = False

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+import copy
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 from tframex_nb.errors import AuthError, ModelNotFound, SettingsError
 from tframex_nb.models._lookup import DEMO
-from tframex_nb.models.base import StreamingModel
+from tframex_nb.models.base import PooledModel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -20,7 +23,14 @@ __all__ = ["EndpointModel"]
 _SHOWN = 8  # models that an error lists
 
 
-class EndpointModel(StreamingModel):
+@dataclass(slots=True)
+class _Choice:
+    """The model that is used; siblings share it, so that the endpoint is asked once."""
+
+    name: str | None
+
+
+class EndpointModel(PooledModel):
     """A model that is reached through an endpoint's name; satisfies ``ChatModel``.
 
     ``make`` builds the model for a model's name. Without a name, the endpoint is asked for its
@@ -39,25 +49,26 @@ class EndpointModel(StreamingModel):
         label: str = "",
     ) -> None:
         self._endpoint = endpoint
-        self._name = model_name
+        self._choice = _Choice(model_name)
         self._asked = model_name is None
         self._make = make
         self._named = endpoint not in {"", DEMO}
         self._notes = tuple(notes)
         self._label = label
         self._inner: VLLMModel | None = None
+        self._siblings: weakref.WeakSet[EndpointModel] = weakref.WeakSet()
 
     @property
     def model_name(self) -> str:
         """The model's name as the endpoint knows it; empty until it has been asked."""
-        return self._name or ""
+        return self._choice.name or ""
 
     @property
     def label(self) -> str:
         """What people see in a footer, such as ``team:gpt-5`` or ``demo``."""
         if self._label:
             return self._label
-        parts = [part for part in (self._endpoint, self._name) if part]
+        parts = [part for part in (self._endpoint, self._choice.name) if part]
         return ":".join(parts) or "the endpoint's model"
 
     @property
@@ -65,26 +76,29 @@ class EndpointModel(StreamingModel):
         """The endpoint's base URL, without credentials."""
         return self._model().api_url
 
-    async def stream(
+    async def batches(
         self,
         messages: Sequence[Message | Mapping[str, Any]],
-        **params: Any,  # sampling parameters go to the endpoint unchanged
-    ) -> AsyncGenerator[Event, None]:
-        """Yield the run events of one model call; see ``VLLMModel.stream``.
+        params: Mapping[str, Any],  # sampling parameters go to the endpoint unchanged
+        *,
+        pieces: bool = False,
+    ) -> AsyncGenerator[list[Event], None]:
+        """Yield the events of one model call in a list per read; see ``VLLMModel.stream``.
 
         Raises ``SettingsError`` where no model is named and the endpoint has several.
         """
         try:
-            if self._name is None:
-                self._name = await self._only_model()
-            async with contextlib.aclosing(self._model().stream(messages, **params)) as events:
-                async for event in events:
-                    yield event
+            if self._choice.name is None:
+                self._choice.name = await self._only_model()
+            answering = self._model().batches(messages, params, pieces=pieces)
+            async with contextlib.aclosing(answering) as batches:
+                async for events in batches:
+                    yield events
         except AuthError as exc:
             self._explain(exc)
             raise
         except ModelNotFound:
-            self._name = None if self._asked else self._name
+            self._choice.name = None if self._asked else self._choice.name
             raise
 
     async def list_models(self) -> list[str]:
@@ -95,8 +109,18 @@ class EndpointModel(StreamingModel):
             self._explain(exc)
             raise
 
+    def sibling(self) -> Self:
+        """Return the same model with connections of its own, for another event loop."""
+        other = copy.copy(self)  # the choice is shared
+        other._inner = None  # noqa: SLF001 - our own copy
+        other._siblings = weakref.WeakSet()  # noqa: SLF001 - our own copy
+        self._siblings.add(other)
+        return other
+
     async def aclose(self) -> None:
         """Close the connections; a later call opens new ones."""
+        for other in self._siblings:
+            other._inner = None  # noqa: SLF001 - one of us; its loop closes what nobody reads
         inner, self._inner = self._inner, None
         if inner is not None:
             await inner.aclose()
@@ -105,7 +129,7 @@ class EndpointModel(StreamingModel):
         return f"<EndpointModel {self.label}>"
 
     def _model(self) -> VLLMModel:
-        name = self._name or ""
+        name = self._choice.name or ""
         if self._inner is None or self._inner.model_name != name:
             self._inner = self._make(name)
         return self._inner

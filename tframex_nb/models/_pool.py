@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,7 @@ class Pool:
         self._tls: ssl.SSLContext | None = None
         self._home: _Home | None = None
         self._open = 0
+        self._siblings: weakref.WeakSet[Pool] = weakref.WeakSet()
 
     @property
     def open_streams(self) -> int:
@@ -136,8 +138,19 @@ class Pool:
         values = (v for k, v in self._headers().items() if k not in _ORDINARY)
         return [v.removeprefix("Bearer ") for v in values if v]
 
+    def sibling(self) -> Pool:
+        """Return a pool with the same settings for another loop, closed with this one."""
+        other = Pool(
+            self._url, options=self._options, timeouts=self._timeouts, headers=self._headers
+        )
+        other._tls = self._tls
+        self._siblings.add(other)
+        return other
+
     async def aclose(self) -> None:
         """Close every connection; the next request opens new ones."""
+        for other in self._siblings:
+            other._home = None  # noqa: SLF001 - one of us; its loop closes what nobody reads
         home, self._home = self._home, None
         if home is not None and home.loop is asyncio.get_running_loop():
             await home.keeper.aclose()

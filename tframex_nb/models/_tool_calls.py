@@ -7,14 +7,27 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from tframex_nb.messages import ToolCall
-from tframex_nb.models._surrogates import mend
+from tframex_nb.messages import Event, ToolCall
+from tframex_nb.models._surrogates import SurrogateJoiner, mend
 
-__all__ = ["MalformedToolCall", "ToolCallPieces"]
+__all__ = ["MalformedToolCall", "ToolCallDelta", "ToolCallPieces"]
 
 
 class MalformedToolCall(Exception):
     """A tool call that no reading of the protocol explains."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta(Event):
+    """A piece of a tool call, for who passes an answer on while it grows; in no ``stream``.
+
+    A call's first delta holds its id and name; ``arguments`` are more of the JSON text.
+    """
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
 
 
 @dataclass(slots=True)
@@ -22,6 +35,10 @@ class _Slot:
     id: str = ""
     name: str = ""
     pieces: list[str] = field(default_factory=list)
+    final_id: str = ""
+    given_name: str = ""
+    given: int = 0  # pieces that were given as deltas
+    joiner: SurrogateJoiner = field(default_factory=SurrogateJoiner)
 
     def is_whole(self) -> bool:
         """Whether the arguments so far are a complete JSON object."""
@@ -42,6 +59,7 @@ class ToolCallPieces:
     def __init__(self) -> None:
         self._slots: list[_Slot] = []
         self._by_index: dict[object, _Slot] = {}
+        self._ids: set[str] = set()
 
     def __bool__(self) -> bool:
         return bool(self._slots)
@@ -61,15 +79,44 @@ class ToolCallPieces:
 
     def calls(self) -> tuple[ToolCall, ...]:
         """Return the assembled calls, each with an id of its own."""
-        seen: set[str] = set()
         calls = []
         for slot in self._slots:
             if not slot.name:
                 raise MalformedToolCall("a tool call has no name")
-            call_id = slot.id if slot.id and slot.id not in seen else f"call_{uuid.uuid4().hex}"
-            seen.add(call_id)
-            calls.append(ToolCall(call_id, slot.name, mend("".join(slot.pieces)) or "{}"))
+            arguments = mend("".join(slot.pieces)) or "{}"
+            calls.append(ToolCall(self._id(slot), slot.name, arguments))
         return tuple(calls)
+
+    def deltas(self, *, last: bool = False) -> list[ToolCallDelta]:
+        """Return what has come since this was last asked; with ``last``, what was held back.
+
+        A call is begun with the first of its arguments: until then its name may still grow.
+        """
+        grown = (self._grown(index, slot, last) for index, slot in enumerate(self._slots))
+        return [delta for delta in grown if delta is not None]
+
+    def _grown(self, index: int, slot: _Slot, last: bool) -> ToolCallDelta | None:
+        if not slot.name or (slot.given == len(slot.pieces) and not last):
+            return None
+        text = slot.joiner.feed("".join(slot.pieces[slot.given :]))
+        slot.given = len(slot.pieces)
+        if last:
+            text += slot.joiner.end()
+        name = slot.name[len(slot.given_name) :]
+        if not text and not (last and name):
+            return None
+        if slot.given_name:
+            slot.given_name = slot.name
+            return ToolCallDelta(index, "", name, text)
+        slot.given_name = slot.name
+        return ToolCallDelta(index, self._id(slot), name, text or "{}")
+
+    def _id(self, slot: _Slot) -> str:
+        if not slot.final_id:
+            taken = not slot.id or slot.id in self._ids
+            slot.final_id = f"call_{uuid.uuid4().hex}" if taken else slot.id
+            self._ids.add(slot.final_id)
+        return slot.final_id
 
     def _take_one(self, delta: dict[str, Any]) -> None:
         function = delta.get("function")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from tframex_nb.messages import Event, Message
 
-__all__ = ["ChatModel", "StreamingModel"]
+__all__ = ["ChatModel", "PooledModel", "StreamingModel"]
 
 
 @runtime_checkable
@@ -91,3 +91,45 @@ class StreamingModel(ABC):
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+class PooledModel(StreamingModel):
+    """A model whose connections belong to one event loop, and that can be had for another too."""
+
+    @abstractmethod
+    def batches(
+        self,
+        messages: Sequence[Message | Mapping[str, Any]],
+        params: Mapping[str, Any],  # sampling parameters go to the endpoint unchanged
+        *,
+        pieces: bool = False,
+    ) -> AsyncGenerator[list[Event], None]:
+        """Yield the events of one model call, those that arrive together in one list.
+
+        With ``pieces``, a ``ToolCallDelta`` comes for each piece of a tool call, in place of a
+        ``ToolCallStarted`` for the whole.
+        """
+
+    @abstractmethod
+    def sibling(self) -> Self:
+        """Return the same model with connections of its own, for another event loop.
+
+        They close when the sibling goes away, and when this model is closed.
+        """
+
+    async def stream(
+        self,
+        messages: Sequence[Message | Mapping[str, Any]],
+        **params: Any,  # sampling parameters go to the endpoint unchanged
+    ) -> AsyncGenerator[Event, None]:
+        """Yield the run events of one model call.
+
+        Any number of ``Retrying``, then text, reasoning, tool calls and usage, and last one
+        ``MessageFinished``. A parameter that is None takes a default back. Closing the
+        generator, or cancelling its task, closes the connection. Raises ``ModelError`` with
+        what was ``received``; nothing is retried once an event of the answer was given.
+        """
+        async with contextlib.aclosing(self.batches(messages, params)) as batches:
+            async for events in batches:
+                for event in events:
+                    yield event

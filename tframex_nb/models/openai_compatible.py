@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import copy
 import functools
 import json
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pydantic import SecretStr
@@ -38,7 +39,7 @@ from tframex_nb.models._listing import listed_models
 from tframex_nb.models._pool import Pool
 from tframex_nb.models._retry import RetryPolicy
 from tframex_nb.models._waits import Waits
-from tframex_nb.models.base import StreamingModel
+from tframex_nb.models.base import PooledModel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -49,7 +50,7 @@ _LISTING = 8 << 20  # bytes of a model list that are read at most
 _SECRET_HEADERS = ("authorization", "key", "token", "cookie", "secret")
 
 
-class VLLMModel(StreamingModel):
+class VLLMModel(PooledModel):
     """A chat model on an OpenAI-compatible endpoint; satisfies ``ChatModel``.
 
     ``api_url`` is the part before ``/chat/completions``. ``defaults`` are sampling parameters
@@ -113,18 +114,14 @@ class VLLMModel(StreamingModel):
         """What people see in a footer."""
         return self._label
 
-    async def stream(
+    async def batches(
         self,
         messages: Sequence[Message | Mapping[str, Any]],
-        **params: Any,  # sampling parameters go to the endpoint unchanged
-    ) -> AsyncGenerator[Event, None]:
-        """Yield the run events of one model call.
-
-        Any number of ``Retrying``, then text, reasoning, tool calls and usage, and last one
-        ``MessageFinished``. A parameter that is None takes a default back. Closing the
-        generator, or cancelling its task, closes the connection. Raises ``ModelError`` with
-        what was ``received``; nothing is retried once an event of the answer was given.
-        """
+        params: Mapping[str, Any],  # sampling parameters go to the endpoint unchanged
+        *,
+        pieces: bool = False,
+    ) -> AsyncGenerator[list[Event], None]:
+        """Yield the events of one model call in a list per read; see ``stream``."""
         await self._pool.open()
         waits = Waits(self._timeouts)
         started = False
@@ -133,11 +130,11 @@ class VLLMModel(StreamingModel):
             while True:
                 body = self._body(messages, params)
                 try:
-                    async with contextlib.aclosing(self._answer(body, waits)) as batches:
+                    answering = self._answer(body, waits, pieces)
+                    async with contextlib.aclosing(answering) as batches:
                         async for events in batches:
-                            for event in events:
-                                started = True
-                                yield event
+                            started = True
+                            yield events
                 except ModelError as exc:
                     fault = exc
                 else:
@@ -151,10 +148,16 @@ class VLLMModel(StreamingModel):
                 if delay is None or delay > waits.left:
                     raise shown(fault)
                 attempt += 1
-                yield Retrying(attempt, delay, f"{type(fault).__name__}: {fault.message}")
+                yield [Retrying(attempt, delay, f"{type(fault).__name__}: {fault.message}")]
                 await asyncio.sleep(delay)
         finally:
             waits.close()
+
+    def sibling(self) -> Self:
+        """Return the same model with connections of its own, for another event loop."""
+        other = copy.copy(self)
+        other._pool = self._pool.sibling()  # noqa: SLF001 - our own copy
+        return other
 
     async def list_models(self) -> list[str]:
         """Return the names that the endpoint lists under ``/models``, sorted."""
@@ -189,9 +192,16 @@ class VLLMModel(StreamingModel):
     def __repr__(self) -> str:
         return f"VLLMModel({self._model_name!r}, {self.api_url!r})"
 
-    def _answer(self, body: bytes, waits: Waits) -> AsyncGenerator[list[Event], None]:
-        url = self._url("/chat/completions")
-        return answer(self._pool, url, body, waits=waits, target=self._target, inline=self._inline)
+    def _answer(self, body: bytes, waits: Waits, pieces: bool) -> AsyncGenerator[list[Event], None]:
+        return answer(
+            self._pool,
+            self._url("/chat/completions"),
+            body,
+            waits=waits,
+            target=self._target,
+            inline=self._inline,
+            pieces=pieces,
+        )
 
     def _url(self, path: str) -> str:
         return self._base + path + self._query
