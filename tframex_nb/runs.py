@@ -108,6 +108,7 @@ class Run:
     finish_reason: str = ""
     usage: Usage = field(default_factory=Usage)
     notes: tuple[str, ...] = ()
+    resolution: Any = None  # why its framework was chosen, where one was
     first_token_seconds: float | None = None
     seconds: float = 0.0
     parts: list[Part] = field(default_factory=list, repr=False)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from tframex_nb.agents import BaseAgent
+    from tframex_nb.frameworks.service import Frameworks
     from tframex_nb.messages import Event
     from tframex_nb.systems.base import BaseSystem
 
@@ -23,12 +24,18 @@ class RunRequest:
 
     ``model`` and ``api_url`` override the agent's own for this run; ``turn`` is the key of the
     conversation's turn that this run replaces; ``params`` go to the endpoint unchanged.
+    ``framework`` is a framework's name or ``auto``; empty for what the agent names. ``subject``
+    is what the user built with that framework, a function that builds it, or a name that a
+    ``%%framework`` cell defined.
     """
 
     agent: BaseAgent | BaseSystem
     prompt: str
     model: str | None = None
     api_url: str | None = None
+    framework: str = ""
+    template: str = ""
+    subject: Any = None  # an object of the framework
     turn: str | None = None
     fresh: bool = False
     remember: bool = True
@@ -40,6 +47,16 @@ class Runtime:
 
     def __init__(self, endpoints: Endpoints | None = None) -> None:
         self.endpoints = endpoints or shared_endpoints()
+        self._frameworks: Frameworks | None = None
+
+    @property
+    def frameworks(self) -> Frameworks:
+        """The agent frameworks, put together at first use."""
+        if self._frameworks is None:
+            from tframex_nb.frameworks.service import Frameworks
+
+            self._frameworks = Frameworks()
+        return self._frameworks
 
     def stream(self, request: RunRequest) -> AsyncIterator[Event]:
         """Yield the events of one run.
@@ -54,15 +71,34 @@ class Runtime:
             return request.agent.stream(request.prompt, **request.params)
         if request.model or request.api_url:
             model = self.endpoints.resolve(request.model, api_url=request.api_url)
-        return request.agent.stream(
-            request.prompt,
-            turn=request.turn,
-            model=model,
-            fresh=request.fresh,
-            remember=request.remember,
+        options: dict[str, Any] = {  # what ``BaseAgent.stream`` takes
+            "turn": request.turn,
+            "model": model,
+            "fresh": request.fresh,
+            "remember": request.remember,
             **request.params,
+        }
+        if not self._needs_framework(request):
+            return request.agent.stream(request.prompt, **options)
+        return self.frameworks.stream(
+            request.agent,
+            request.prompt,
+            framework=request.framework,
+            template=request.template,
+            subject=request.subject,
+            **options,
         )
 
+    def _needs_framework(self, request: RunRequest) -> bool:
+        """Whether anything names a framework, so that they have to be looked at."""
+        wishes = (request.framework, request.template, request.subject is not None)
+        named = (getattr(request.agent, name, "") for name in ("framework", "template_id"))
+        used = self._frameworks is not None and self._frameworks.default != "native"
+        return any(wishes) or any(named) or used
+
     async def aclose(self) -> None:
-        """Close every model, and the demo server where it runs."""
+        """Close the frameworks with their workers, every model, and the demo server."""
+        if self._frameworks is not None:
+            await self._frameworks.aclose()
+            self._frameworks = None
         await self.endpoints.aclose()

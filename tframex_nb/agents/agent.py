@@ -28,7 +28,8 @@ class Agent(BaseAgent):
     """An agent with tools and a conversation.
 
     ``tools`` are functions, ``Tool``s or other agents. ``max_steps`` bounds the model calls of
-    a run. ``template_id`` and ``configuration`` are for frameworks other than this one.
+    a run. ``framework`` names the framework that it runs on (native where it is empty, ``auto``
+    to have one chosen); ``template_id`` and ``configuration`` are for frameworks.
     Raises ToolError where a tool cannot be offered to a model.
     """
 
@@ -42,11 +43,13 @@ class Agent(BaseAgent):
         description: str = "",
         max_steps: int = MAX_STEPS,
         memory: int | None = MEMORY,
+        framework: str = "",
         template_id: str = "",
         configuration: Mapping[str, Any] | None = None,  # a framework's own settings
     ) -> None:
         super().__init__(agent_id, model, system=system, description=description, memory=memory)
         self.max_steps = max_steps
+        self.framework = framework
         self.template_id = template_id
         self.configuration = dict(configuration or {})
         self._toolbox = Toolbox(tools)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tframex_nb import interrupts
 from tframex_nb.agents.conversation import Conversation
@@ -20,10 +21,30 @@ if TYPE_CHECKING:
     from tframex_nb.messages import Event
     from tframex_nb.models.base import ChatModel
 
-__all__ = ["BaseAgent"]
+__all__ = ["BaseAgent", "Engine"]
 
 MEMORY = 40  # messages, some twenty turns; without a bound a long notebook overflows the context
 MAX_DESCRIPTION = 1024  # characters; OpenAI refuses longer descriptions of tools
+
+
+class Engine(Protocol):
+    """What answers in place of an agent's own steps: an agent framework."""
+
+    @property
+    def framework(self) -> str:
+        """The framework's name."""
+        ...
+
+    def steps(
+        self,
+        agent: BaseAgent,
+        messages: list[Message],
+        *,
+        model: ChatModel,
+        **params: Any,  # sampling parameters go to the endpoint unchanged
+    ) -> AsyncIterator[Event]:
+        """Yield the events of one answer, as ``BaseAgent.steps`` does."""
+        ...
 
 
 class BaseAgent(ABC):
@@ -50,6 +71,11 @@ class BaseAgent(ABC):
         self.description = description
         self.last: Run | None = None
         self.conversation = Conversation(memory)
+
+    @property
+    def id(self) -> str:
+        """The agent's id, as frameworks know it."""
+        return self.agent_id
 
     @property
     def name(self) -> str:
@@ -88,6 +114,7 @@ class BaseAgent(ABC):
         system: str | None = None,
         remember: bool = True,
         fresh: bool = False,
+        engine: Engine | None = None,
         **params: Any,  # sampling parameters go to the endpoint unchanged
     ) -> AsyncIterator[Event]:
         """Yield the events of a run: ``RunStarted`` first, one terminal event last.
@@ -95,7 +122,8 @@ class BaseAgent(ABC):
         ``turn`` is the key of the turn: a run with the same key sees the turns before it and
         replaces it. ``model`` and ``system`` hold for this run only. ``fresh`` sees no earlier
         turn and, when remembered, starts the conversation anew. ``remember=False`` leaves the
-        conversation as it is. An error is yielded as ``RunFailed`` and then raised. Raises
+        conversation as it is. ``engine`` takes the place of this agent's own
+        steps: another framework. An error is yielded as ``RunFailed`` and then raised. Raises
         InvalidInput at once where the prompt is no text.
         """
         if not isinstance(prompt, str):
@@ -103,8 +131,11 @@ class BaseAgent(ABC):
                 f"{self.name!r} was given a {type(prompt).__name__} in place of a prompt",
                 hint="pass text; of a run, its .text; messages go to model.stream(messages)",
             )
-        run = Run(agent=self.name, model=label_of(model or self.model), prompt=prompt)
+        framework = "native" if engine is None else engine.framework
+        label = label_of(model or self.model)
+        run = Run(agent=self.name, model=label, framework=framework, prompt=prompt)
         self.last = run
+        steps = self.steps if engine is None else functools.partial(engine.steps, self)
 
         def answer(draft: Draft) -> AsyncIterator[Event]:
             said = self.system if system is None else system
@@ -113,7 +144,7 @@ class BaseAgent(ABC):
             return run_events(
                 run,
                 model or self.model,
-                lambda found: self.steps(messages, model=found, **params),
+                lambda found: steps(messages, model=found, **params),
             )
 
         return self._remembered(run, answer, turn=turn, remember=remember, fresh=fresh)

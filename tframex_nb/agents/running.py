@@ -67,9 +67,9 @@ async def run_events(
     try:
         found = resolve(model)
     except Exception:
-        yield RunStarted(run.id, run.agent, label_of(model))
+        yield RunStarted(run.id, run.agent, label_of(model), run.framework)
         raise
-    yield RunStarted(run.id, run.agent, label_of(found))
+    yield RunStarted(run.id, run.agent, label_of(found), run.framework)
     async with closing(steps(found)) as events:
         async for event in events:
             yield event

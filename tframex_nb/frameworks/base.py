@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import importlib.util
+import inspect
 import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ __all__ = [
     "StreamChunk",
     "ToolHandle",
     "ValidationResult",
+    "build_subject",
     "iterate_in_thread",
 ]
 
@@ -133,6 +135,26 @@ class ModelAccess:
     name: str
     base_url: str
     api_key: str = field(repr=False)
+
+    def openai_client(self) -> Any:  # an openai.AsyncOpenAI, which only some environments have
+        """Return a client of the ``openai`` package for this endpoint; close it after use.
+
+        It never retries and has no time-out: the run has its own. It speaks plain HTTP to
+        loopback, so it asks no proxy and loads no certificates, which would take 20 ms each time.
+        """
+        import ssl
+
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+        nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts no certificate at all
+        http = DefaultAsyncHttpxClient(trust_env=False, verify=nobody, timeout=None)
+        return AsyncOpenAI(
+            base_url=self.base_url,
+            api_key=self.api_key,
+            max_retries=0,
+            timeout=None,
+            http_client=http,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +281,7 @@ class FrameworkIntegration(ABC):
     sets before it imports the framework (to turn its telemetry off). ``lock`` is the file of
     hashed requirements that its environment is made from, beside the adapter's own file.
     ``configuration`` maps the keys of an agent's configuration that this adapter reads to what
-    they mean.
+    they mean, and ``configuration_types`` to what they may be: a type, or the values themselves.
     """
 
     name: ClassVar[str]
@@ -272,6 +294,7 @@ class FrameworkIntegration(ABC):
     environment: ClassVar[Mapping[str, str]] = {}
     lock: ClassVar[str] = ""
     configuration: ClassVar[Mapping[str, str]] = {}
+    configuration_types: ClassVar[Mapping[str, type | tuple[Any, ...]]] = {}  # any JSON values
 
     @abstractmethod
     def execute_agent_streaming(
@@ -327,7 +350,12 @@ class FrameworkIntegration(ABC):
             for key in agent.configuration
             if key not in self.configuration
         )
-        return ValidationResult(warnings=warnings)
+        errors = tuple(
+            Finding(f"configuration.{key}", f"{value!r} cannot be; it must be {wanted}")
+            for key, value in agent.configuration.items()
+            if (wanted := _unmet(self.configuration_types.get(key), value))
+        )
+        return ValidationResult(errors, warnings)
 
     async def initialize(self) -> None:  # noqa: B027 - a hook; most need none
         """Import the framework and get ready; called before the first run, and cheap again."""
@@ -361,6 +389,20 @@ def importable(module: str) -> bool:
         return False
 
 
+async def build_subject(
+    builder: Callable[..., Any],  # returns an object of its framework
+    request: AgentExecutionRequest,
+) -> Any:
+    """Return what a builder function makes of the ``model`` and the ``tools`` that it asks for.
+
+    It may be a coroutine function. Raises what the builder raises.
+    """
+    offered = {"model": request.model, "tools": request.tools}
+    wanted = inspect.signature(builder).parameters
+    built = builder(**{name: value for name, value in offered.items() if name in wanted})
+    return await built if inspect.isawaitable(built) else built
+
+
 async def iterate_in_thread(make: Callable[[], Iterable[T]]) -> AsyncGenerator[T, None]:
     """Yield the items of a blocking iterable that is made and read in a thread of its own.
 
@@ -392,6 +434,16 @@ async def iterate_in_thread(make: Callable[[], Iterable[T]]) -> AsyncGenerator[T
             return
         else:
             raise item
+
+
+def _unmet(wanted: type | tuple[Any, ...] | None, value: object) -> str:
+    """Return in words what a value should have been, or nothing where it is right."""
+    if wanted is None:
+        return ""
+    if isinstance(wanted, tuple):
+        return "" if value in wanted else "one of " + ", ".join(map(repr, wanted))
+    right = isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
+    return "" if right else f"of type {wanted.__name__}"
 
 
 def _each(make: Callable[[], Iterable[T]]) -> Iterator[T]:

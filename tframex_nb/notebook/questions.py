@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import keyword
 import re
@@ -15,7 +16,15 @@ from tframex_nb.errors import nearest
 from tframex_nb.interrupts import call_tool
 from tframex_nb.notebook.describe import describe
 from tframex_nb.notebook.execution import Question
-from tframex_nb.notebook.namespace import find_agent, find_system, look_up, names_of_tools, taken_by
+from tframex_nb.notebook.framework_choice import choice_of, subject_of
+from tframex_nb.notebook.namespace import (
+    find_agent,
+    find_system,
+    get_agent,
+    look_up,
+    names_of_tools,
+    taken_by,
+)
 from tframex_nb.notebook.prompts import render
 from tframex_nb.notebook.system_cells import system_request
 from tframex_nb.runtime import RunRequest
@@ -32,6 +41,7 @@ __all__ = ["Questions"]
 
 # Arguments of a run that are no sampling parameters, and the option that sets each.
 NOT_SENT = {
+    "engine": "--framework",
     "fresh": "--fresh",
     "max_steps": "--max-steps",
     "messages": "",
@@ -66,6 +76,7 @@ class Questions:
         """
         _check(options, cell)
         self._check_out(options)
+        framework = choice_of(options.framework)
         params = _params(options.param or [])
         literal = options.no_interpolate or not self.interpolate
         text, notes = self._fill(cell.rstrip("\n"), literal=literal)
@@ -74,6 +85,7 @@ class Questions:
             request, read = system_request(system, text, options, params, self._look_up)
             return Question(request, (*notes, *read), options.out, self.display)
         context, sizes = self._context(options.context or [])
+        subject = subject_of(self.session, options.object)
         agent = self._agent_of(options, literal=literal)
         if not cell.strip():
             return None
@@ -86,6 +98,37 @@ class Questions:
             fresh=options.fresh,
             remember=bool(options.name),
             params=params,
+            framework=framework,
+            template=options.template or "",
+            subject=subject,
+            explain=options.explain,
+        )
+        return Question(request, (*notes, *sizes), options.out, self.display)
+
+    def of_comparison(self, options: Any, cell: str) -> Question:  # argparse's Namespace
+        """Return the question of a ``%%compare`` cell, its framework still to be named.
+
+        A named agent is asked with what it remembers, and neither learns nor changes.
+        """
+        if not cell.strip():
+            raise UsageError("the prompt is empty: write it below the %%compare line")
+        self._check_out(options)
+        literal = options.no_interpolate or not self.interpolate
+        params = _params(options.param or [])
+        text, notes = self._fill(cell.rstrip("\n"), literal=literal)
+        context, sizes = self._context(options.context or [])
+        existing = get_agent(self.namespace, options.name) if options.name else None
+        system, tools = self._said(options, existing, literal=literal)
+        agent = copy.copy(existing) if existing is not None else self._new("agent")
+        self._equip(agent, system, tools, options.max_steps)
+        request = RunRequest(
+            agent,
+            prompt=context + text,
+            model=options.model,
+            api_url=options.api_url,
+            remember=False,
+            params=params,
+            template=options.template or "",
         )
         return Question(request, (*notes, *sizes), options.out, self.display)
 
@@ -127,14 +170,12 @@ class Questions:
         taken = taken_by(self.namespace, name) if name and existing is None else ""
         if taken:
             raise UsageError(f"no agent can be called {name!r}: {taken}")
-        system = None if options.system is None else self._fill(options.system, literal=literal)[0]
-        tools = self._tools(options, existing)
+        system, tools = self._said(options, existing, literal=literal)
         model = options.model if name else None
         agent = existing or self._new(name or "agent", model=model)
-        if tools is not None or options.max_steps is not None:
-            self._equip(agent, tools, options.max_steps)
-        if system is not None:
-            agent.system = system
+        self._equip(agent, system, tools, options.max_steps)
+        if name and (existing is None or options.define):
+            _settle(agent, options)
         if options.memory is not None:
             agent.memory = options.memory
         if options.define and options.model:
@@ -156,14 +197,29 @@ class Questions:
             names = _names(options.tools)
         return None if names is None else [self._look_up("--tools", name) for name in names]
 
-    def _equip(self, agent: BaseAgent, tools: list[Any] | None, max_steps: int | None) -> None:
-        if not isinstance(agent, Agent):
-            kind = type(agent).__name__
-            raise UsageError(f"{agent.agent_id} is a {kind}, which takes no tools: use Agent(...)")
-        if max_steps is not None:
-            agent.max_steps = max_steps
-        if tools is not None:
-            agent.tools = tools
+    def _said(
+        self, options: Any, existing: BaseAgent | None, *, literal: bool
+    ) -> tuple[str | None, list[Any] | None]:
+        """Return the system message and the tools of a cell, None for what it leaves open."""
+        said = options.system
+        system = None if said is None else self._fill(said, literal=literal)[0]
+        return system, self._tools(options, existing)
+
+    def _equip(
+        self, agent: BaseAgent, system: str | None, tools: list[Any] | None, max_steps: int | None
+    ) -> None:
+        if tools is not None or max_steps is not None:
+            if not isinstance(agent, Agent):
+                kind = type(agent).__name__
+                raise UsageError(
+                    f"{agent.agent_id} is a {kind}, which takes no tools: use Agent(...)"
+                )
+            if max_steps is not None:
+                agent.max_steps = max_steps
+            if tools is not None:
+                agent.tools = tools
+        if system is not None:
+            agent.system = system
 
     def _look_up(self, option: str, name: str) -> Any:  # whatever the user named
         try:
@@ -218,6 +274,17 @@ class _Cells(dict[int, str]):
     def __missing__(self, number: object) -> str:
         known = ", ".join(str(n) for n in self) or "no cell"
         raise LookupError(f"{self._name}[{number!r}] does not exist; there is {known}")
+
+
+def _settle(agent: BaseAgent, options: Any) -> None:  # argparse's Namespace
+    """Let an agent keep the framework and the template that its definition names."""
+    kept = {"framework": options.framework, "template_id": options.template}
+    given = {name: value for name, value in kept.items() if value is not None}
+    if given and not isinstance(agent, Agent):
+        kind = type(agent).__name__
+        raise UsageError(f"{agent.agent_id} is a {kind}, which names no framework: use Agent(...)")
+    for name, value in given.items():
+        setattr(agent, name, value)
 
 
 def _check(options: Any, cell: str) -> None:  # argparse's Namespace

@@ -1,0 +1,307 @@
+"""One run of an agent on a framework: gateway, tools, limits, merged events, one kind of error."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tframex_nb.agents.nesting import Caller, calling, check_depth
+from tframex_nb.agents.toolbox import Toolbox
+from tframex_nb.errors import FrameworkFailed, RunTimeout, TFrameXError
+from tframex_nb.frameworks.base import AgentExecutionRequest, AgentSpec, ModelAccess, ToolHandle
+from tframex_nb.frameworks.channel import Channel
+from tframex_nb.frameworks.events import FrameworkLog, Waiting, WorkerStarting
+from tframex_nb.frameworks.merging import Merger
+from tframex_nb.messages import Event, ToolCall
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+    from contextlib import AbstractContextManager
+
+    from tframex_nb.agents import BaseAgent
+    from tframex_nb.frameworks.slots import Slots
+    from tframex_nb.messages import Message
+    from tframex_nb.models.base import ChatModel
+    from tframex_nb.models.gateway import Gateway, GatewayRun
+
+__all__ = ["FrameworkEngine", "Place", "spec_of"]
+
+MAX_STEPS = 12
+GRACE = 2.0  # seconds that a framework has to react to a fault of its model
+LEAVE = 0.05  # seconds that a stopped run waits for its framework; the rest goes on behind
+
+
+class Place(Protocol):
+    """Where a framework runs: here, or in a worker."""
+
+    def stream(
+        self,
+        request: AgentExecutionRequest,
+        *,
+        log: Callable[[str], None],
+        waiting: Callable[[int], None],
+    ) -> AsyncGenerator[Event, None]:
+        """Yield what the framework says of one run."""
+        ...
+
+    async def prepare(self) -> None:
+        """Import the framework, or start its worker."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What one run has to do."""
+
+    agent: BaseAgent
+    messages: list[Message]
+    model: ChatModel
+    toolbox: Toolbox
+    max_steps: int
+    params: Mapping[str, Any]  # sampling parameters
+
+
+@dataclass(slots=True)
+class FrameworkEngine:
+    """What answers in place of an agent's own steps, for one run.
+
+    ``enter`` opens the place where the framework runs, and holds it until the run has ended.
+    ``timeout`` is in seconds, from the moment the run has its slot.
+    """
+
+    framework: str
+    enter: Callable[[], AbstractContextManager[Place]]
+    gateway: Gateway
+    slots: Slots
+    timeout: float | None = None
+    subject: Any = None  # what the user built with the framework
+    preface: tuple[Event, ...] = ()
+    _place: Place = field(init=False, repr=False)
+    _channel: Channel = field(default_factory=Channel, repr=False)
+    _merger: Merger = field(default_factory=Merger, repr=False)
+    _printed: int = 0
+
+    async def steps(
+        self,
+        agent: BaseAgent,
+        messages: list[Message],
+        *,
+        model: ChatModel,
+        tools: Any = None,  # what ``Agent.steps`` takes
+        max_steps: int | None = None,
+        **params: Any,  # sampling parameters go to the endpoint unchanged
+    ) -> AsyncIterator[Event]:
+        """Yield the events of one answer.
+
+        Raises ModelError as the model raised it, FrameworkError for all else that goes wrong.
+        """
+        check_depth(agent.name)
+        for event in self.preface:
+            yield event
+        toolbox = Toolbox(getattr(agent, "tools", ()) if tools is None else tools)
+        steps = max_steps or int(getattr(agent, "max_steps", MAX_STEPS))
+        work = functools.partial(self._work, _Task(agent, messages, model, toolbox, steps, params))
+        task = asyncio.create_task(self._produce(work))
+        try:
+            async for event in self._channel:
+                yield event
+            await task
+        finally:
+            await _leave(task)
+
+    async def _produce(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Fill the channel, and close it whichever way the work ends."""
+        try:
+            await work()
+        finally:
+            self._channel.close()
+
+    async def _work(self, task: _Task) -> None:
+        put = self._channel.put
+        schema, params = _schema_of(task.params)
+        async with self.slots.take(lambda ahead: put(Waiting(self.framework, ahead))):
+            try:
+                async with asyncio.timeout(self.timeout):
+                    opened = self.gateway.open(task.model, params=params, listen=self._hear)
+                    with self.enter() as self._place:
+                        await self._prepare()
+                        async with opened as access:
+                            await self._drive(self._request(task, access, schema), access)
+            except TimeoutError as exc:
+                raise self._late() from exc
+        for event in self._merger.end(task.model.model_name):
+            put(event)
+
+    def _request(
+        self,
+        task: _Task,
+        access: GatewayRun,
+        schema: Mapping[str, Any] | None,  # a JSON schema
+    ) -> AgentExecutionRequest:
+        head, prompt = task.messages[0], task.messages[-1]
+        return AgentExecutionRequest(
+            agent=spec_of(task.agent),
+            prompt=prompt.text,
+            model=ModelAccess(access.model_name, access.base_url, access.token),
+            system=head.text if head.role == "system" else "",
+            history=tuple(m for m in task.messages[:-1] if m.role != "system"),
+            tools=self._handles(task),
+            max_steps=task.max_steps,
+            schema=schema,
+            subject=self.subject,
+            run_id=task.agent.last.id if task.agent.last else "",
+        )
+
+    async def _prepare(self) -> None:
+        begun = asyncio.get_running_loop().call_later(
+            0.2, self._channel.put, WorkerStarting(self.framework)
+        )
+        try:
+            await self._place.prepare()
+        finally:
+            begun.cancel()
+        self._channel.put(WorkerStarting(self.framework, ready=True))
+
+    async def _drive(self, request: AgentExecutionRequest, access: GatewayRun) -> None:
+        """Let the framework work; a fault of its model is the run's fault."""
+        pump = asyncio.create_task(self._pump(request))
+        watch = asyncio.create_task(_fault_that_lasts(access))
+        try:
+            await asyncio.wait({pump, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if pump.done():
+                await pump
+        except TFrameXError as exc:
+            if access.fault is None:
+                _keep(exc, self._merger.text)
+                raise
+        except Exception as exc:
+            if access.fault is None:
+                raise self._failed(exc) from exc
+        finally:
+            access.close()  # the upstream connection closes now, whatever the framework does
+            watch.cancel()
+            await _leave(pump)
+        if access.fault is not None:
+            _keep(access.fault, self._merger.text)
+            raise access.fault
+
+    async def _pump(self, request: AgentExecutionRequest) -> None:
+        put, take = self._channel.put, self._merger.framework
+        stream = self._place.stream(
+            request, log=self._log, waiting=lambda n: put(Waiting(self.framework, n))
+        )
+        async with contextlib.aclosing(stream) as events:
+            async for event in events:
+                for each in take(event):
+                    put(each)
+                if self._channel.full:
+                    await self._channel.room()
+
+    def _hear(self, event: Event) -> None:
+        for each in self._merger.model(event):
+            self._channel.put(each)
+
+    def _log(self, line: str) -> None:
+        if line.strip():
+            self._printed += 1
+            self._channel.put(FrameworkLog(self.framework, line.strip(), self._printed))
+
+    def _handles(self, task: _Task) -> tuple[ToolHandle, ...]:
+        caller = functools.partial(calling, Caller(task.agent.name, task.model))
+        loop = asyncio.get_running_loop()
+
+        async def call(name: str, arguments: dict[str, Any] | str) -> str:
+            text = arguments if isinstance(arguments, str) else json.dumps(arguments)
+            started = self._merger.call(name, text)
+            self._publish(started)
+            wish = ToolCall(started.id, name, text)
+            content = ""
+            async for result in task.toolbox.run([wish], within=caller):
+                self._publish(result)
+                content = result.content
+            return content
+
+        return tuple(
+            ToolHandle(t.name, t.description, t.parameters, functools.partial(call, t.name), loop)
+            for t in task.toolbox
+        )
+
+    def _publish(self, event: Event) -> None:
+        for each in self._merger.framework(event):
+            self._channel.put(each)
+
+    def _failed(self, exc: Exception) -> FrameworkFailed:
+        error = FrameworkFailed(
+            f"{self.framework} failed: {type(exc).__name__}: {exc}",
+            hint="this is the framework's own error, and the cause of ours",
+            framework=self.framework,
+        )
+        _keep(error, self._merger.text)
+        return error
+
+    def _late(self) -> RunTimeout:
+        error = RunTimeout(
+            f"{self.framework} took longer than its {self.timeout:g} s",
+            hint=f"raise timeout_seconds of {self.framework} in runtime-config.yaml",
+            framework=self.framework,
+        )
+        _keep(error, self._merger.text)
+        return error
+
+
+def _keep(error: TFrameXError, text: str) -> None:
+    """Let an error hold the text that came before it, where it has a place for it."""
+    if hasattr(error, "received") and not error.received:
+        error.received = text
+
+
+def spec_of(agent: BaseAgent) -> AgentSpec:
+    """Return an agent as frameworks and workers see it."""
+    return AgentSpec(
+        id=agent.id,
+        name=agent.name,
+        template_id=getattr(agent, "template_id", ""),
+        configuration=getattr(agent, "configuration", {}),
+        description=agent.description,
+    )
+
+
+def _schema_of(
+    params: Mapping[str, Any],  # sampling parameters
+) -> tuple[Mapping[str, Any] | None, Mapping[str, Any]]:
+    """Take the JSON schema of the answer out of the parameters: the framework asks for it."""
+    wanted = params.get("response_format")
+    if not isinstance(wanted, dict) or wanted.get("type") != "json_schema":
+        return None, params
+    rest = {name: value for name, value in params.items() if name != "response_format"}
+    return wanted["json_schema"]["schema"], rest
+
+
+async def _leave(task: asyncio.Task[Any]) -> None:
+    """End a task: cancel it and wait a moment; what is slow to end goes on behind."""
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=LEAVE)
+    if not task.done():
+        task.add_done_callback(_heard)
+    elif not task.cancelled():
+        task.exception()
+
+
+def _heard(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+async def _fault_that_lasts(access: GatewayRun) -> None:
+    """Return once the model has failed and the framework does nothing about it."""
+    since: float | None = None
+    clock = asyncio.get_running_loop().time
+    while since is None or clock() - since < GRACE:
+        await asyncio.sleep(GRACE / 10)
+        idle = access.fault is not None and not access.active
+        since = (since or clock()) if idle else None

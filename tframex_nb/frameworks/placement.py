@@ -1,0 +1,295 @@
+"""Where a framework runs: in this process, or in a worker of its own environment.
+
+In this process where it is importable, cancellable, of a version that the adapter was tested
+with, and without a memory limit; else in a worker, where its environment is installed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import importlib
+import inspect
+import os
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from packaging.specifiers import SpecifierSet
+
+from tframex_nb.errors import CannotTravel, FrameworkNotInstalled
+from tframex_nb.frameworks.base import build_subject, importable, installed_version
+from tframex_nb.frameworks.resolution import Readiness
+from tframex_nb.frameworks.worker import AdapterSource, Subject, WorkerPool, WorkerSpec
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterator
+
+    from tframex_nb.frameworks.base import AgentExecutionRequest, FrameworkIntegration
+    from tframex_nb.frameworks.config import Limits
+    from tframex_nb.frameworks.environments import Environment, Environments
+    from tframex_nb.messages import Event
+
+__all__ = ["Placement", "lock_of"]
+
+
+class Placement:
+    """Decides where each framework runs, and keeps the pools of workers.
+
+    ``limits`` gives the limits of a framework by its name.
+    """
+
+    def __init__(self, environments: Environments, limits: Callable[[str], Limits]) -> None:
+        self.environments = environments
+        self._limits = limits
+        self._pools: dict[str, _Pooled] = {}
+        self._retired: set[asyncio.Task[None]] = set()
+
+    def readiness(self, integration: FrameworkIntegration) -> Readiness:
+        """Return where a framework would run now, or why it cannot; costs no import."""
+        here, why = self._here(integration)
+        if here is not None:
+            return here
+        there = self._environment(integration)
+        if there is not None:
+            version = there.versions.get(_normal(integration.distribution), "")
+            return Readiness(ready=True, mode="worker", version=version)
+        if integration.lock:
+            return Readiness(
+                ready=False,
+                reason=why or "not installed",
+                hint=f"%frameworks install {integration.name}",
+            )
+        if importable(integration.module) or not integration.module:
+            version = installed_version(integration.distribution)
+            return Readiness(ready=True, mode="worker", version=version, reason=why)
+        needed = integration.distribution or integration.module
+        return Readiness(ready=False, reason="not installed", hint=f"%pip install {needed}")
+
+    @contextlib.contextmanager
+    def enter(
+        self,
+        integration: FrameworkIntegration,
+        subject: Any = None,  # an object of the framework, its builder, or a name
+    ) -> Iterator[InProcess | InWorker]:
+        """Hold the place where a run of the framework happens.
+
+        Raises FrameworkNotInstalled, and CannotTravel for a live object that would have to go
+        to a worker.
+        """
+        found = self.readiness(integration)
+        if not found.ready:
+            raise not_installed(integration, found)
+        integration.version = found.version
+        if found.mode == "in-process" and not isinstance(subject, str):
+            yield InProcess(integration, subject)
+            return
+        travelling = _travelling(integration, subject)
+        with self._pool(integration).held() as pool:
+            yield InWorker(pool, travelling)
+
+    def pool(self, integration: FrameworkIntegration) -> WorkerPool:
+        """Return the workers of a framework; raises FrameworkNotInstalled."""
+        return self._pool(integration).pool
+
+    def pools(self) -> dict[str, WorkerPool]:
+        """Return the pools there are, by framework."""
+        return {name: each.pool for name, each in self._pools.items()}
+
+    def retire(self, name: str) -> None:
+        """End the workers of a framework once no run holds them."""
+        pooled = self._pools.pop(name, None)
+        if pooled is not None:
+            self._retire(pooled)
+
+    async def close(self, name: str) -> None:
+        """End the workers of a framework, whatever they do."""
+        pooled = self._pools.pop(name, None)
+        if pooled is not None:
+            await pooled.pool.aclose()
+
+    async def aclose(self) -> None:
+        """End every worker."""
+        for name in list(self._pools):
+            await self.close(name)
+        if self._retired:
+            await asyncio.wait(self._retired)
+
+    def _here(self, integration: FrameworkIntegration) -> tuple[Readiness | None, str]:
+        """Return that the framework runs in this process, or why it does not."""
+        if integration.module and not importable(integration.module):
+            return None, ""
+        version = installed_version(integration.distribution) if integration.distribution else ""
+        if integration.versions and version not in SpecifierSet(integration.versions):
+            return None, f"{version} is installed here, the adapter needs {integration.versions}"
+        if not integration.cancellable:
+            return None, "it cannot be cancelled, so it needs an environment of its own"
+        if self._limits(integration.name).memory_limit_mb:
+            return None, "its memory_limit_mb needs a worker"
+        return Readiness(ready=True, mode="in-process", version=version), ""
+
+    def _environment(self, integration: FrameworkIntegration) -> Environment | None:
+        lock = lock_of(integration)
+        return None if lock is None else self.environments.find(integration.name, lock)
+
+    def _pool(self, integration: FrameworkIntegration) -> _Pooled:
+        """Return the workers of this very adapter: a changed one gets new workers."""
+        key = (self._python(integration), self._limits(integration.name).memory_limit_mb)
+        pooled = self._pools.get(integration.name)
+        if pooled is not None and pooled.integration is integration and pooled.key == key:
+            return pooled
+        if pooled is not None:
+            self._retire(pooled)
+        python, memory = key
+        limit = self._limits(integration.name).max_concurrent_executions
+        spec = WorkerSpec(
+            framework=integration.name,
+            python=python,
+            adapter=AdapterSource.of(type(integration)),
+            environment=dict(integration.environment),
+            exclusive=not integration.cancellable,
+        )
+        size = min(limit or MAX_WORKERS, MAX_WORKERS)
+        pool = WorkerPool(spec, size=size, memory_limit_mb=memory)
+        made = self._pools[integration.name] = _Pooled(integration, key, pool)
+        return made
+
+    def _python(self, integration: FrameworkIntegration) -> Path:
+        found = self._environment(integration)
+        if found is not None:
+            return found.python
+        if integration.lock:
+            raise not_installed(integration, self.readiness(integration))
+        return Path(sys.executable)
+
+    def _retire(self, pooled: _Pooled) -> None:
+        task = asyncio.get_running_loop().create_task(pooled.drained())
+        self._retired.add(task)
+        task.add_done_callback(self._retired.discard)
+
+
+MAX_WORKERS = 4  # processes of one framework
+
+
+@dataclass(slots=True)
+class _Pooled:
+    """A pool, for whom it was made, and how many runs hold it."""
+
+    integration: FrameworkIntegration
+    key: tuple[Path, int | None]
+    pool: WorkerPool
+    users: int = 0
+    idle: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[WorkerPool]:
+        self.users += 1
+        self.idle.clear()
+        try:
+            yield self.pool
+        finally:
+            self.users -= 1
+            if not self.users:
+                self.idle.set()
+
+    async def drained(self) -> None:
+        """Close the pool once no run holds it."""
+        if self.users:
+            await self.idle.wait()
+        await self.pool.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class InProcess:
+    """A framework in this process."""
+
+    integration: FrameworkIntegration
+    subject: Any = None  # an object of the framework, or its builder
+
+    async def prepare(self) -> None:
+        """Import the framework in a thread: an import of seconds must not stop the loop."""
+        for name, value in self.integration.environment.items():
+            os.environ.setdefault(name, value)
+        if self.integration.module:
+            await asyncio.to_thread(importlib.import_module, self.integration.module)
+        await self.integration.initialize()
+
+    async def stream(
+        self,
+        request: AgentExecutionRequest,
+        *,
+        log: Callable[[str], None],  # noqa: ARG002 - what it prints is printed here already
+        waiting: Callable[[int], None],  # noqa: ARG002 - nothing is waited for
+    ) -> AsyncGenerator[Event, None]:
+        """Yield what the framework says."""
+        if inspect.isroutine(self.subject):
+            built = await build_subject(self.subject, request)
+            request = dataclasses.replace(request, subject=built)
+        events = self.integration.execute_agent_streaming(request)
+        async with contextlib.aclosing(events):
+            async for event in events:
+                yield event
+
+
+@dataclass(frozen=True, slots=True)
+class InWorker:
+    """A framework in a worker."""
+
+    pool: WorkerPool
+    subject: Subject | None = None
+
+    async def prepare(self) -> None:
+        """Start a worker, unless a warm one is there."""
+        await self.pool.warm()
+
+    def stream(
+        self,
+        request: AgentExecutionRequest,
+        *,
+        log: Callable[[str], None],
+        waiting: Callable[[int], None],
+    ) -> AsyncGenerator[Event, None]:
+        """Yield what the framework says."""
+        request = dataclasses.replace(request, subject=None)
+        return self.pool.stream(request, subject=self.subject, log=log, waiting=waiting)
+
+
+def lock_of(integration: FrameworkIntegration) -> Path | None:
+    """Return the file of hashed requirements beside the adapter's own file."""
+    if not integration.lock:
+        return None
+    return Path(inspect.getfile(type(integration))).parent / integration.lock
+
+
+def not_installed(integration: FrameworkIntegration, found: Readiness) -> FrameworkNotInstalled:
+    """Return the error of a framework that cannot run here, with the command that helps."""
+    reason = found.reason or "not installed"
+    return FrameworkNotInstalled(
+        f"{integration.name} cannot run here: {reason}",
+        hint=found.hint,
+        framework=integration.name,
+    )
+
+
+def _travelling(integration: FrameworkIntegration, subject: Any) -> Subject | None:
+    """Return a subject as it can be sent to a worker: a name, or a builder's source."""
+    if subject is None:
+        return None
+    if isinstance(subject, str):
+        return Subject(subject)
+    if inspect.isfunction(subject):
+        with contextlib.suppress(OSError, TypeError):
+            return Subject(subject.__name__, textwrap.dedent(inspect.getsource(subject)))
+    raise CannotTravel(
+        f"a {type(subject).__name__} cannot be sent to {integration.name}'s worker",
+        hint="pass a function that builds it: it imports what it needs, and is sent as source; "
+        f"or build it in a cell of its own: %%framework {integration.name}",
+        framework=integration.name,
+    )
+
+
+def _normal(distribution: str) -> str:
+    return distribution.lower().replace("_", "-").replace(".", "-")

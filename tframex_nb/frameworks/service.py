@@ -1,0 +1,351 @@
+"""The frameworks of one process, put together: what the notebook and the runtime talk to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import functools
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from tframex_nb.agents.running import closing
+from tframex_nb.errors import FrameworkNotInstalled, InstallFailed
+from tframex_nb.frameworks.base import AgentSpec, ExecutionRequirements
+from tframex_nb.frameworks.config import RuntimeConfig, load_config
+from tframex_nb.frameworks.environments import Environments
+from tframex_nb.frameworks.events import FrameworkChosen
+from tframex_nb.frameworks.execute_agent import requirements_of
+from tframex_nb.frameworks.execution import FrameworkEngine, spec_of
+from tframex_nb.frameworks.loader import FrameworkLoader
+from tframex_nb.frameworks.placement import Placement, lock_of
+from tframex_nb.frameworks.registry import FrameworkRegistry
+from tframex_nb.frameworks.resolver import FrameworkResolverService
+from tframex_nb.frameworks.slots import Slots
+from tframex_nb.frameworks.templates import TemplateFrameworkMapping
+from tframex_nb.runs import recent_runs
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from tframex_nb.agents import BaseAgent
+    from tframex_nb.agents.base import Engine
+    from tframex_nb.frameworks.base import FrameworkIntegration, ToolHandle
+    from tframex_nb.frameworks.config import Limits
+    from tframex_nb.frameworks.environments import Environment, InstallPlan, Progress
+    from tframex_nb.frameworks.execution import Place
+    from tframex_nb.frameworks.resolution import Readiness, Resolution
+    from tframex_nb.messages import Event, Message
+    from tframex_nb.models.base import ChatModel
+    from tframex_nb.models.gateway import Gateway
+
+__all__ = ["Frameworks"]
+
+AUTO = "auto"
+NATIVE = "native"
+
+
+class Frameworks:
+    """Registry, loader, resolver, environments and workers of one process.
+
+    ``config_path`` is a ``runtime-config.yaml``. ``default`` is what a run uses that names
+    neither a framework nor a template: ``native``, or what ``use`` was told.
+    """
+
+    def __init__(
+        self,
+        *,
+        config_path: Path | str | None = None,
+        environments: Environments | None = None,
+    ) -> None:
+        self.default = NATIVE
+        self.config = RuntimeConfig()
+        self.registry = FrameworkRegistry()
+        self.mapping = TemplateFrameworkMapping()
+        self.environments = environments or Environments()
+        self.placement = Placement(self.environments, self.limits)
+        self.loader = FrameworkLoader(self.registry, self.config)
+        self.resolver = FrameworkResolverService(
+            self.registry, self.mapping, self.config, readiness=self.readiness
+        )
+        self._config_path = config_path
+        self._slots: dict[str, Slots] = {}
+        self._gateway: Gateway | None = None  # made at the first run; its import is not light
+        self._started: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Read the configuration and find the frameworks, once; later calls cost nothing."""
+        if self._started is None:
+            self._started = asyncio.get_running_loop().create_task(self._discover())
+        await asyncio.shield(self._started)
+
+    def limits(self, name: str) -> Limits:
+        """Return the limits of a framework, as they are configured now."""
+        return self.config.limits(name)
+
+    def readiness(self, name: str) -> Readiness:
+        """Return where a framework would run now, or why it cannot.
+
+        Raises UnknownFramework.
+        """
+        return self.placement.readiness(self.registry.get_framework(name))
+
+    async def engine(
+        self,
+        agent: BaseAgent,
+        *,
+        framework: str = "",
+        template: str = "",
+        subject: Any = None,  # what the user built with the framework, a builder, or a name
+        remember: bool = True,
+    ) -> tuple[Engine | None, Resolution | None]:
+        """Return what runs the agent, None for its own steps, and why it was chosen.
+
+        Without a framework and a template the agent runs on what it names, else on the default.
+        Raises FrameworkError where nothing can run it.
+        """
+        await self.start()
+        template = template or getattr(agent, "template_id", "")
+        name = framework or getattr(agent, "framework", "") or ("" if template else self.default)
+        resolution = None
+        preface: tuple[Event, ...] = ()
+        if name in {"", AUTO}:
+            needs = requirements_of(agent, remember=remember)
+            resolution = await self.resolver.resolve(_as_template(agent, template), needs)
+            name = resolution.chosen
+            if not name:
+                raise _nothing_ready(resolution)
+            preface = (FrameworkChosen(name, resolution.reason, resolution.better_hint),)
+        integration = self.registry.get_framework(name)
+        if getattr(integration, "own_steps", False) and subject is None:
+            return (OwnSteps(preface) if preface else None), resolution
+        ready = self.placement.readiness(integration)
+        if not ready.ready:
+            raise FrameworkNotInstalled(
+                f"{name} cannot run here: {ready.reason}", hint=ready.hint, framework=name
+            )
+        return self._engine(name, subject, preface), resolution
+
+    @property
+    def gateway(self) -> Gateway:
+        """The endpoint through which every framework speaks to its model."""
+        if self._gateway is None:
+            from tframex_nb.models.gateway import Gateway
+
+            self._gateway = Gateway()
+        return self._gateway
+
+    def stream(
+        self,
+        agent: BaseAgent,
+        prompt: str,
+        *,
+        framework: str = "",
+        template: str = "",
+        subject: Any = None,  # what the user built with the framework, a builder, or a name
+        **options: Any,  # what ``BaseAgent.stream`` takes
+    ) -> AsyncIterator[Event]:
+        """Yield the events of a run on the framework that is named, or that fits best."""
+        return self._stream(
+            agent, prompt, options, framework=framework, template=template, subject=subject
+        )
+
+    async def _stream(
+        self, agent: BaseAgent, prompt: str, options: dict[str, Any], **choice: Any
+    ) -> AsyncIterator[Event]:
+        remember = options.get("remember", True)
+        engine, resolution = await self.engine(agent, remember=remember, **choice)
+        events = agent.stream(prompt, engine=engine, **options)
+        if agent.last is not None:
+            agent.last.resolution = resolution
+        async with closing(events):
+            async for event in events:
+                yield event
+
+    async def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each framework, and one for each adapter that failed to load."""
+        await self.start()
+        ran = Counter(row["framework"] for row in recent_runs())
+        failed = Counter(row["framework"] for row in recent_runs() if row["status"] == "failed")
+        rows = [self._row(name, ran[name], failed[name]) for name in self.registry.names()]
+        return rows + [
+            {
+                "name": each.name,
+                "version": "",
+                "state": "failed",
+                "mode": "",
+                "capabilities": "",
+                "runs": 0,
+                "failures": 0,
+                "why_not": f"{each.reason}; {each.hint}" if each.hint else each.reason,
+            }
+            for each in self.loader.failures
+        ]
+
+    async def load(self, target: Any) -> FrameworkIntegration:  # a class, an instance, a path
+        """Load an adapter and register it; raises FrameworkLoadError."""
+        await self.start()
+        return await self.loader.load(target)
+
+    async def reload(self, name: str) -> FrameworkIntegration:
+        """Load a changed adapter anew; runs that go on finish on the old one."""
+        await self.start()
+        return await self.loader.reload(name)
+
+    async def unload(self, name: str) -> None:
+        """Forget a framework and end its workers once they are idle."""
+        await self.start()
+        await self.loader.unload(name)
+        self.placement.retire(name)
+
+    async def plan(self, name: str) -> InstallPlan:
+        """Return what installing a framework would fetch and write."""
+        return self.environments.plan(name, await self._lock(name))
+
+    async def install(
+        self, name: str, *, progress: Callable[[Progress], None], offline: bool = False
+    ) -> Environment:
+        """Make the environment of a framework; raises InstallFailed."""
+        lock = await self._lock(name)
+        return await self.environments.install(name, lock, progress=progress, offline=offline)
+
+    async def remove(self, name: str) -> int:
+        """End a framework's workers and remove its environments; return the bytes freed."""
+        await self.start()
+        await self.placement.close(name)
+        return self.environments.remove(name)
+
+    async def use(self, name: str) -> None:
+        """Let runs that name no framework and no template use this one."""
+        await self.start()
+        if name != AUTO:
+            self.registry.get_framework(name)
+        self.default = name
+
+    async def reconfigure(self, path: Path | str | None = None) -> list[str]:
+        """Read the configuration anew, and apply all of it or nothing; return what changed."""
+        await self.start()
+        fresh = load_config(path or self._config_path)
+        changed = await self._apply(fresh)
+        self._config_path = path or self._config_path
+        return changed
+
+    async def why(
+        self,
+        template_id: str,
+        requirements: ExecutionRequirements,
+        agent: BaseAgent | None = None,
+    ) -> Resolution:
+        """Return what a resolution would say of every candidate."""
+        await self.start()
+        spec = AgentSpec("agent", "agent", template_id)
+        return await self.resolver.resolve(
+            spec if agent is None else _as_template(agent, template_id), requirements
+        )
+
+    async def run_cell(
+        self,
+        name: str,
+        source: str,
+        *,
+        tools: Sequence[ToolHandle] = (),
+        log: Callable[[str], None],
+        cell_id: str | None = None,
+    ) -> None:
+        """Run source in a framework's worker, where later runs find what it defines."""
+        await self.start()
+        pool = self.placement.pool(self.registry.get_framework(name))
+        await pool.run_cell(source, tools=tools, log=log, cell_id=cell_id)
+
+    async def aclose(self) -> None:
+        """End the workers, the frameworks and the gateway."""
+        if self._started is not None:
+            await asyncio.wait({self._started})
+        await self.placement.aclose()
+        for name in self.registry.names():
+            await self.registry.get_framework(name).aclose()
+        if self._gateway is not None:
+            await self._gateway.aclose()
+
+    async def _discover(self) -> None:
+        self.config = load_config(self._config_path)
+        self.loader.config = self.resolver.config = self.config
+        await self.loader.discover_and_load_frameworks()
+
+    def _engine(
+        self,
+        name: str,
+        subject: Any,  # what the user built with the framework, a builder, or a name
+        preface: tuple[Event, ...],
+    ) -> FrameworkEngine:
+        return FrameworkEngine(
+            framework=name,
+            enter=functools.partial(self._enter, name, subject),
+            gateway=self.gateway,
+            slots=self._slots_of(name),
+            timeout=self.config.limits(name).timeout_seconds,
+            preface=preface,
+        )
+
+    @contextlib.contextmanager
+    def _enter(self, name: str, subject: Any) -> Iterator[Place]:  # as ``_engine`` has it
+        """Hold the adapter that the run begins with, and the place where it runs."""
+        with (
+            self.registry.pin(name) as integration,
+            self.placement.enter(integration, subject) as place,
+        ):
+            yield place
+
+    def _slots_of(self, name: str) -> Slots:
+        limit = self.config.limits(name).max_concurrent_executions
+        slots = self._slots.setdefault(name, Slots(limit))
+        slots.limit = limit
+        return slots
+
+    async def _lock(self, name: str) -> Path:
+        await self.start()
+        lock = lock_of(self.registry.get_framework(name))
+        if lock is None:
+            raise InstallFailed(
+                f"{name} has no environment to install",
+                hint="its adapter names no lock; install what it imports with %pip",
+                framework=name,
+            )
+        return lock
+
+
+class OwnSteps:
+    """An agent's own steps, with something to say before them."""
+
+    framework = NATIVE
+
+    def __init__(self, preface: tuple[Event, ...]) -> None:
+        self._preface = preface
+
+    async def steps(
+        self,
+        agent: BaseAgent,
+        messages: list[Message],
+        *,
+        model: ChatModel,
+        **params: Any,  # sampling parameters go to the endpoint unchanged
+    ) -> AsyncIterator[Event]:
+        """Yield the preface and the agent's own steps."""
+        for event in self._preface:
+            yield event
+        async with closing(agent.steps(messages, model=model, **params)) as events:
+            async for event in events:
+                yield event
+
+
+def _nothing_ready(resolution: Resolution) -> NoFrameworkFits:
+    error = NoFrameworkFits(
+        "frameworks fit, and none of them can run here", hint=resolution.better_hint
+    )
+    error.resolution = resolution
+    return error
+
+
+def _as_template(agent: BaseAgent, template: str) -> AgentSpec:
+    return dataclasses.replace(spec_of(agent), template_id=template)
