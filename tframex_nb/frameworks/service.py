@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from tframex_nb.agents.running import closing
-from tframex_nb.errors import FrameworkNotInstalled, InstallFailed
+from tframex_nb.errors import FrameworkNotInstalled, InstallFailed, NoFrameworkFits
 from tframex_nb.frameworks.base import AgentSpec, ExecutionRequirements
 from tframex_nb.frameworks.config import RuntimeConfig, load_config
 from tframex_nb.frameworks.environments import Environments
