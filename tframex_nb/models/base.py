@@ -96,6 +96,16 @@ class StreamingModel(ABC):
 class PooledModel(StreamingModel):
     """A model whose connections belong to one event loop, and that can be had for another too."""
 
+    @property
+    @abstractmethod
+    def model_name(self) -> str:
+        """The model's name as the endpoint knows it."""
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """What people see in a footer."""
+
     @abstractmethod
     def batches(
         self,
