@@ -1,12 +1,14 @@
-"""Completion inside agent cells: options, agents, models, tools, and names in ``{{ }}``."""
+"""Completion in our cells and lines: options, verbs, agents, models, tools, frameworks."""
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from typing import TYPE_CHECKING
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
 
+from tframex_nb.notebook.framework_choice import names_in_worker
 from tframex_nb.notebook.namespace import agents_in, find_system, names_of_tools
 
 if TYPE_CHECKING:
@@ -18,26 +20,50 @@ if TYPE_CHECKING:
 
 __all__ = ["matcher_for"]
 
-OPTIONS = (
+SHARED = (
     "--api-url",
     "--context",
-    "--define",
-    "--fresh",
     "--max-steps",
-    "--memory",
     "--model",
     "--no-interpolate",
     "--out",
     "--param",
     "--system",
+    "--template",
     "--tools",
 )
+OPTIONS = {
+    "agent": (
+        *SHARED,
+        "--define",
+        "--explain",
+        "--framework",
+        "--fresh",
+        "--memory",
+        "--object",
+    ),
+    "compare": (*SHARED, "--frameworks"),
+    "framework": (),
+    "frameworks": ("--capability", "--memory", "--offline", "--streaming", "--tools"),
+}
 VERBS = {
     "agents": ("show", "history", "reset"),
+    "frameworks": (
+        "load",
+        "reload",
+        "unload",
+        "install",
+        "remove",
+        "use",
+        "reconfigure",
+        "show",
+        "why",
+    ),
     "models": ("use", "connect"),
     "runs": (),
 }
-_LINE = re.compile(r"\s*%(agents|models|runs|ask)\s+(.*)$")
+_LINE = re.compile(r"\s*(?:\w+\s*=\s*)?%(agents|frameworks|models|runs|ask)\s+(.*)$")
+_CELL = re.compile(r"(?:\s*(?:#.*)?\n)*%%(agent|compare|framework)\b")
 
 
 def matcher_for(session: Session) -> Callable[[CompletionContext], SimpleMatcherResult]:
@@ -60,26 +86,47 @@ def matcher_for(session: Session) -> Callable[[CompletionContext], SimpleMatcher
 def _candidates(session: Session, text: str, before: str, line: str) -> Iterable[str]:
     if match := _LINE.match(line):
         return _line_magic(session, match[1], match[2])
-    if not re.match(r"(\s*(#.*)?\n)*%%agent\b", text):
+    cell = _CELL.match(text)
+    if cell is None:
         return ()
-    if not line.startswith("%%agent"):
-        inside = before.rfind("{{") > before.rfind("}}")
+    if not line.startswith("%%"):
+        inside = before.rfind("{{") > before.rfind("}}") and cell[1] != "framework"
         return sorted(n for n in session.shell.user_ns if not n.startswith("_")) if inside else ()
-    return _cell_magic(session, line)
+    return _cell_magic(session, cell[1], line)
 
 
-def _cell_magic(session: Session, line: str) -> Iterable[str]:
+def _cell_magic(session: Session, magic: str, line: str) -> Iterable[str]:
     words = line.split()
     previous = words[-1] if line.endswith(" ") else words[-2] if len(words) > 1 else ""
+    values = _values(session, previous)
+    if values is not None:
+        return values
+    if magic == "framework":
+        return _frameworks(session)
     namespace = session.shell.user_ns
-    if previous in ("-m", "--model"):
-        return session.runtime.endpoints.names()
-    if previous in ("-t", "--tools"):
-        return sorted(names_of_tools(namespace))
-    if previous in ("-c", "--context"):
-        return sorted(n for n in namespace if not n.startswith("_"))
     systems = (n for n in namespace if not n.startswith("_") and find_system(namespace, n))
-    return [*agents_in(namespace), *systems, *OPTIONS]
+    return [*agents_in(namespace), *(systems if magic == "agent" else ()), *OPTIONS[magic]]
+
+
+def _values(session: Session, option: str) -> Iterable[str] | None:
+    """Return what an option takes, or None for what is no option with names to complete."""
+    namespace = session.shell.user_ns
+    match option:
+        case "-m" | "--model":
+            return session.runtime.endpoints.names()
+        case "--tools":
+            return sorted(names_of_tools(namespace))
+        case "-f" | "--framework" | "--frameworks":
+            return [*_frameworks(session), "auto", "all"]
+        case "-t" | "--template":
+            return _templates(session)
+        case "--object":
+            names = (n for n in namespace if not n.startswith("_"))
+            return sorted({*names, *names_in_worker(session)})
+        case "-c" | "--context":
+            return sorted(n for n in namespace if not n.startswith("_"))
+        case _:
+            return None
 
 
 def _line_magic(session: Session, magic: str, rest: str) -> Iterable[str]:
@@ -89,4 +136,43 @@ def _line_magic(session: Session, magic: str, rest: str) -> Iterable[str]:
     words = rest.split()
     if not words or (len(words) == 1 and not rest.endswith(" ")):
         return VERBS[magic]
+    if magic == "frameworks":
+        return _framework_verb(session, words[0], rest)
     return session.runtime.endpoints.names() if magic == "models" else agents
+
+
+def _framework_verb(session: Session, verb: str, rest: str) -> Iterable[str]:
+    """Return what may follow a verb of ``%frameworks``."""
+    last = rest if rest.endswith(" ") else rest[: rest.rfind(" ") + 1]
+    if last.rstrip().endswith("--capability"):
+        from tframex_nb.frameworks.base import CAPABILITIES
+
+        return CAPABILITIES
+    if verb == "why":
+        return [*_templates(session), *OPTIONS["frameworks"]]
+    if verb == "load":
+        return sorted(n for n, v in session.shell.user_ns.items() if _is_adapter(v))
+    names = _frameworks(session)
+    extra = {"use": ("auto",), "install": ("--offline",)}.get(verb, ())
+    return [*names, *extra]
+
+
+def _frameworks(session: Session) -> list[str]:
+    """Return the frameworks known now; before the first use, those that come with us."""
+    known = session.runtime.frameworks.registry.names()
+    if known:
+        return known
+    from tframex_nb.frameworks import adapters
+
+    return [m.name for m in pkgutil.iter_modules(adapters.__path__) if not m.name.startswith("_")]
+
+
+def _templates(session: Session) -> list[str]:
+    frameworks = session.runtime.frameworks
+    return sorted({*frameworks.mapping.names(), *frameworks.registry.templates()})
+
+
+def _is_adapter(value: object) -> bool:
+    from tframex_nb.frameworks.base import FrameworkIntegration
+
+    return isinstance(value, type) and issubclass(value, FrameworkIntegration)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from tframex_nb.errors import NoFrameworkFits
 from tframex_nb.interrupts import run_sync
 from tframex_nb.notebook.front_end import detect
 from tframex_nb.notebook.live import open_display
@@ -13,12 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from tframex_nb.agents import BaseAgent
+    from tframex_nb.notebook.live import LiveRun
     from tframex_nb.notebook.session import Session
     from tframex_nb.runs import Run
     from tframex_nb.runtime import RunRequest
     from tframex_nb.systems.base import BaseSystem
 
-__all__ = ["Question", "run_blocking", "show"]
+__all__ = ["Question", "bind", "run_blocking", "show"]
+
+NATIVE = "native"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class Question:
     notes: tuple[str, ...] = ()
     out: str = ""
     display: str = ""
+    explain: bool = False
 
 
 async def show(session: Session, question: Question) -> Run:
@@ -40,25 +45,29 @@ async def show(session: Session, question: Question) -> Run:
 
     agent = question.request.agent
     before = agent.last
-    events = session.runtime.stream(question.request)  # a wrong name fails before a display opens
-    mode = detect(session.shell, question.display)
-    display = open_display(session.shell, mode, title=_title(question))
+    events = session.runtime.stream(question.request)
+    display: LiveRun | None = None
     run: Run | None = None
     try:
         async with closing(events):
             async for event in events:
-                if run is None:
+                if display is None or run is None:  # a wrong name fails before a display opens
                     run = agent.last
                     assert run is not None, "a stream of run events sets .last"
                     run.notes = question.notes
+                    display = _open(session, question, run)
                 display.feed(event, run)
+    except NoFrameworkFits as exc:
+        if question.explain and exc.resolution is not None:
+            session.shell.display_pub.publish(_bundle_of(exc.resolution))
+        raise
     finally:
         if run is None and agent.last is not before:
             run = agent.last
         if run is not None:
             run.notes = (*run.notes, *_stale_note(agent))
             bind(session, run, question.out)
-        display.close(run)
+            (display or _open(session, question, run)).close(run)
     assert run is not None, "a run that ends well has started"
     return run
 
@@ -71,8 +80,8 @@ def run_blocking(session: Session, work: Coroutine[None, None, Run | None]) -> R
     return run
 
 
-def bind(session: Session, run: Run, out: str) -> None:
-    """Bind the run to ``_``, ``Out[n]`` and ``out``, as an expression's value would be."""
+def bind(session: Session, run: object, out: str) -> None:
+    """Bind a run to ``_``, ``Out[n]`` and ``out``, as an expression's value would be."""
     shell = session.shell
     if out:
         shell.user_ns[out] = run
@@ -82,9 +91,19 @@ def bind(session: Session, run: Run, out: str) -> None:
     hook.fill_exec_result(run)
 
 
-def _title(question: Question) -> str:
+def _bundle_of(resolution: Any) -> dict[str, str]:  # of a floor that not every run needs
+    return dict(resolution._repr_mimebundle_())
+
+
+def _open(session: Session, question: Question, run: Run) -> LiveRun:
     model = question.request.model or question.request.api_url or "the model"
-    return f"waiting for {model}"
+    on = "" if run.framework == NATIVE else f" on {run.framework}"
+    return open_display(
+        session.shell,
+        detect(session.shell, question.display),
+        title=f"waiting for {model}{on}",
+        explain=question.explain,
+    )
 
 
 def _stale_note(agent: BaseAgent | BaseSystem) -> tuple[str, ...]:

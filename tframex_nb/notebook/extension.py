@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tframex_nb.notebook.completion import matcher_for
 from tframex_nb.notebook.config import TFrameX
+from tframex_nb.notebook.framework_magics import FrameworkMagics
 from tframex_nb.notebook.magics import AgentMagics
 from tframex_nb.notebook.session import Session
 from tframex_nb.notebook.shield import Shield
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Extension"]
 
+# What a cell has shown while it ran, so that it is not shown again as the cell's value.
+SHOWN_LIVE = (("tframex_nb.runs", "Run"), ("tframex_nb.notebook.sides", "Comparison"))
+
 
 class Extension:
     """One shell's tframex_nb, from ``%load_ext`` to ``%unload_ext``."""
@@ -30,7 +34,10 @@ class Extension:
         self.shell = shell
         self.session = Session(shell)
         self.config = TFrameX(parent=shell, session=self.session)
-        self.magics = AgentMagics(shell, session=self.session, wishes=self.config)
+        self.magics = (
+            AgentMagics(shell, session=self.session, wishes=self.config),
+            FrameworkMagics(shell, session=self.session, wishes=self.config),
+        )
         self._transformers = [_transformer(lower_cell, self), _transformer(lower_lines, self)]
         self._matcher = matcher_for(self.session)
         self._shield = Shield(getattr(shell, "kernel", None))
@@ -44,7 +51,7 @@ class Extension:
     def load(self) -> None:
         """Register magics, transformers, events, completion and configuration."""
         shell = self.shell
-        shell.register_magics(self.magics)
+        shell.register_magics(*self.magics)
         shell.input_transformers_cleanup.extend(self._transformers)
         for name, callback in self._events:
             shell.events.register(name, callback)
@@ -52,7 +59,8 @@ class Extension:
         configurables.append(self.config)
         if shell.Completer is not None:
             shell.Completer.custom_matchers.append(self._matcher)
-        self._formatter().for_type_by_name("tframex_nb.runs", "Run", self._show_run)
+        for module, name in SHOWN_LIVE:
+            self._formatter().for_type_by_name(module, name, self._show_run)
         self._shield.hold()
         if _executing():
             self.session.pre_execute()  # the cell that holds %load_ext
@@ -75,17 +83,19 @@ class Extension:
 
     def _forget_magics(self) -> None:
         manager = self.shell.magics_manager
-        _remove(self.shell.configurables, self.magics)
-        manager.registry.pop("AgentMagics", None)
+        for magics in self.magics:
+            _remove(self.shell.configurables, magics)
+            manager.registry.pop(type(magics).__name__, None)
         for kind in ("line", "cell"):
             table = manager.magics[kind]
-            ours = [n for n, f in table.items() if getattr(f, "__self__", None) is self.magics]
+            ours = [n for n, f in table.items() if getattr(f, "__self__", None) in self.magics]
             for name in ours:
                 del table[name]
 
     def _forget_formatter(self) -> None:
         formatter = self._formatter()
-        formatter.deferred_printers.pop(("tframex_nb.runs", "Run"), None)
+        for key in SHOWN_LIVE:
+            formatter.deferred_printers.pop(key, None)
         for cls in [c for c, f in formatter.type_printers.items() if f == self._show_run]:
             del formatter.type_printers[cls]
 
@@ -93,8 +103,8 @@ class Extension:
         assert self.shell.display_formatter is not None, "every shell formats its results"
         return self.shell.display_formatter.ipython_display_formatter
 
-    def _show_run(self, run: Any) -> None:  # a Run; its class is not imported yet
-        """Show a run as a value, unless its cell has just shown it live."""
+    def _show_run(self, run: Any) -> None:  # a Run or Comparison; its class is not imported yet
+        """Show what ran as a value, unless its cell has just shown it live."""
         if id(run) in self.session.shown:
             self.session.shown.discard(id(run))
             if not hasattr(self.shell, "kernel"):  # a terminal has written "Out[n]:" already

@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import shlex
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
-from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
+from IPython.core.magic import cell_magic, line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from tframex_nb.interrupts import RunStopped, interruptible
 from tframex_nb.notebook import execution
+from tframex_nb.notebook.lowered import LoweredMagics, parse
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from IPython.core.interactiveshell import InteractiveShell
-
-    from tframex_nb.notebook.config import TFrameX
-    from tframex_nb.notebook.session import Session
     from tframex_nb.runs import Run
 
 __all__ = ["AgentMagics"]
 
 
 @magics_class
-class AgentMagics(Magics):
+class AgentMagics(LoweredMagics):
     """``%%agent``, ``%ask``, ``%fix``, ``%agents``, ``%models``, ``%runs``."""
-
-    def __init__(self, shell: InteractiveShell, *, session: Session, wishes: TFrameX) -> None:
-        super().__init__(shell)
-        self.session = session
-        self.wishes = wishes
 
     @no_var_expand
     @cell_magic
@@ -43,7 +32,11 @@ class AgentMagics(Magics):
     @argument("-m", "--model", help="MODEL, ENDPOINT:MODEL or demo, for this run")
     @argument("--api-url", help="an OpenAI-compatible URL, for this run")
     @argument("-s", "--system", help="what the agent is; {{ expr }} is evaluated")
-    @argument("-t", "--tools", help="functions and agents of the notebook: a,b,c")
+    @argument("-f", "--framework", help="what it runs on: NAME, native, or auto to choose one")
+    @argument("-t", "--template", help="what kind of agent it is; auto chooses by it")
+    @argument("--explain", action="store_true", help="show how the framework was chosen")
+    @argument("--object", help="what to run in its place: a graph, crew or team, or its builder")
+    @argument("--tools", help="functions and agents of the notebook: a,b,c")
     @argument("-c", "--context", action="append", help="a variable to send along (repeatable)")
     @argument("-p", "--param", action="append", help="k=v, sent to the endpoint unchanged")
     @argument("-o", "--out", default="", help="bind the run to this name")
@@ -58,19 +51,19 @@ class AgentMagics(Magics):
         The run is bound to ``_``, ``Out[n]``, ``--out`` and the agent's ``.last``. With a name
         the conversation goes on from cell to cell; running a cell again replaces its turn.
         """
-        return execution.run_blocking(self.session, self._work("agent", line, cell))
+        return execution.run_blocking(self.session, self.work("agent", line, cell))
 
     @no_var_expand
     @line_magic
     def ask(self, line: str) -> Run | None:
         """Ask in one line: ``%ask what is a monad?`` or ``%ask analyst: and in short?``."""
-        return execution.run_blocking(self.session, self._work("ask", line, ""))
+        return execution.run_blocking(self.session, self.work("ask", line, ""))
 
     @no_var_expand
     @line_magic
     def fix(self, line: str) -> Run | None:
         """Explain the last error, or that of cell n (``%fix 3``), and show the mended cell."""
-        return execution.run_blocking(self.session, self._work("fix", line, ""))
+        return execution.run_blocking(self.session, self.work("fix", line, ""))
 
     @line_magic
     def agents(self, line: str) -> object:
@@ -93,22 +86,13 @@ class AgentMagics(Magics):
 
         return runs_view(_words(line))
 
-    async def awaited(self, magic: str, line: str, cell: str) -> None:
-        """Run a lowered cell or line: what the input transformer calls.
-
-        The answer stands in the display, so there is nothing to return.
-        """
-        try:
-            await interruptible(self._work(magic, line, cell))
-        except asyncio.CancelledError:  # the kernel's own interrupt came before our handler
-            raise RunStopped from None
-
-    def _work(self, magic: str, line: str, cell: str) -> Coroutine[None, None, Run | None]:
+    def work(self, magic: str, line: str, cell: str) -> Coroutine[None, None, Run | None]:
+        """Return the work of a magic, not begun yet."""
         if magic == "ask":
             return self._ask(line)
         if magic == "fix":
             return self._fix(line)
-        return self._agent(_parse(self.agent, line), cell)
+        return self._agent(parse(self.agent, line), cell)
 
     async def _agent(self, options: Any, cell: str) -> Run | None:  # argparse's Namespace
         from tframex_nb.notebook.questions import Questions
@@ -134,15 +118,6 @@ class AgentMagics(Magics):
         )
         insert_mended(self.session, run)
         return run
-
-
-def _parse(magic: Any, line: str) -> Any:  # a magic with IPython's parser; argparse's Namespace
-    """Parse an option line split as a shell does: quotes group words and are taken off."""
-    try:
-        words = shlex.split(line)
-    except ValueError as exc:
-        raise UsageError(f"{exc} in: {line}") from None
-    return magic.parser.parse_args(words)
 
 
 def _words(line: str) -> list[str]:

@@ -101,9 +101,9 @@ class Questions:
             framework=framework,
             template=options.template or "",
             subject=subject,
-            explain=options.explain,
         )
-        return Question(request, (*notes, *sizes), options.out, self.display)
+        notes = (*notes, *sizes)
+        return Question(request, notes, options.out, self.display, explain=options.explain)
 
     def of_comparison(self, options: Any, cell: str) -> Question:  # argparse's Namespace
         """Return the question of a ``%%compare`` cell, its framework still to be named.

@@ -27,6 +27,7 @@ class Session:
         self.errors: OrderedDict[int, str] = OrderedDict()
         self.tool_names: WeakKeyDictionary[BaseAgent, list[str]] = WeakKeyDictionary()
         self.shown: set[int] = set()
+        self.worker_names: dict[str, set[str]] = {}  # what %%framework cells defined, and where
         self._cells: list[str | None] = []
         self._turns: Counter[str] = Counter()
         self._executing = 0
@@ -52,12 +53,17 @@ class Session:
         manager = self.shell.history_manager
         return [] if manager is None else manager.input_hist_raw
 
+    @property
+    def cell(self) -> str | None:
+        """The id of the cell that runs, or None where the front end sends none."""
+        return next((c for c in reversed(self._cells) if c), None)
+
     def turn(self, agent_id: str) -> str | None:
         """Return the key of this agent's next turn in the running cell.
 
         None where the front end sends no cell id: such a turn is always appended.
         """
-        cell = next((c for c in reversed(self._cells) if c), None)
+        cell = self.cell
         if cell is None:
             return None
         key = f"{cell}/{agent_id}"

@@ -16,7 +16,20 @@ if TYPE_CHECKING:
 
 __all__ = ["system_request"]
 
-AGENTS_ONLY = ("model", "api_url", "system", "tools", "max_steps", "memory", "fresh", "define")
+AGENTS_ONLY = (
+    "model",
+    "api_url",
+    "system",
+    "tools",
+    "max_steps",
+    "memory",
+    "framework",
+    "template",
+    "object",
+    "explain",
+    "fresh",
+    "define",
+)
 
 
 def system_request(

@@ -1,4 +1,4 @@
-"""Lower agent cells and lines to ``await`` before IPython's own transformers see them.
+"""Lower cells and lines of ours to ``await`` before IPython's own transformers see them.
 
 A lowered cell runs on the kernel's own loop: objects bound to it keep working, and an
 interrupt ends it at once. ``%ask`` lines are claimed here because IPython would take a
@@ -16,17 +16,26 @@ if TYPE_CHECKING:
 
 __all__ = ["lower_cell", "lower_lines"]
 
-CELL_MAGICS = ("agent",)
-LINE_MAGICS = ("ask", "fix")
+# Each magic and the class that holds it.
+CELL_MAGICS = {
+    "agent": "AgentMagics",
+    "compare": "FrameworkMagics",
+    "framework": "FrameworkMagics",
+}
+LINE_MAGICS = {"ask": "AgentMagics", "fix": "AgentMagics", "frameworks": "FrameworkMagics"}
 
 _CELL = re.compile(rf"%%({'|'.join(CELL_MAGICS)})(?:[ \t]+(.*))?$")
-_LINE = re.compile(rf"([ \t]*)%({'|'.join(LINE_MAGICS)})(?:[ \t]+(.*))?$")
-_AWAIT = 'await get_ipython().magics_manager.registry["AgentMagics"].awaited({!r}, {!r}, {!r})\n'
+# A table can be given a name: ``t = %frameworks``.
+_LINE = re.compile(
+    r"([ \t]*(?:\w+[ \t]*=[ \t]*(?=%frameworks\b))?)"
+    rf"%({'|'.join(LINE_MAGICS)})(?:[ \t]+(.*))?$"
+)
+_AWAIT = 'await get_ipython().magics_manager.registry["{}"].awaited({!r}, {!r}, {!r})\n'
 _CALL = "{}get_ipython().run_line_magic({!r}, {!r})\n"
 
 
 def lower_cell(lines: list[str], *, may_await: Callable[[], bool]) -> list[str]:
-    """Return the lines of a cell, an agent cell as one ``await``.
+    """Return the lines of a cell, a cell of ours as one ``await``.
 
     Comments and blank lines may stand before the magic; they stay where they are.
     """
@@ -38,12 +47,13 @@ def lower_cell(lines: list[str], *, may_await: Callable[[], bool]) -> list[str]:
         if match is None or not may_await():
             return lines
         body = "".join(lines[index + 1 :])
-        return [*lines[:index], _AWAIT.format(match[1], (match[2] or "").strip(), body)]
+        rest = (match[2] or "").strip()
+        return [*lines[:index], _AWAIT.format(CELL_MAGICS[match[1]], match[1], rest, body)]
     return lines
 
 
 def lower_lines(lines: list[str], *, may_await: Callable[[], bool]) -> list[str]:
-    """Return the lines of a cell, its ``%ask`` and ``%fix`` statements lowered.
+    """Return the lines of a cell, its ``%ask``, ``%fix`` and ``%frameworks`` lowered.
 
     A line inside a string, a bracket or another cell magic's body is not a statement.
     """
@@ -55,11 +65,11 @@ def lower_lines(lines: list[str], *, may_await: Callable[[], bool]) -> list[str]
         if match is None or not _at_statement_start(out):
             out.append(line)
             continue
-        indent, name, rest = match[1], match[2], (match[3] or "").strip()
-        if indent or not may_await():
-            out.append(_CALL.format(indent, name, rest))
+        head, name, rest = match[1], match[2], (match[3] or "").strip()
+        if head[:1].isspace() or not may_await():
+            out.append(_CALL.format(head, name, rest))
         else:
-            out.append(_AWAIT.format(name, rest, ""))
+            out.append(head + _AWAIT.format(LINE_MAGICS[name], name, rest, ""))
     return out
 
 

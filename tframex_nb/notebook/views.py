@@ -25,6 +25,7 @@ T = TypeVar("T")
 RUN_COLUMNS = (
     "agent",
     "model",
+    "framework",
     "status",
     "seconds",
     "first_token_seconds",
@@ -117,6 +118,8 @@ def _agent(agent: BaseAgent) -> Table:
         ("id", agent.agent_id),
         ("kind", type(agent).__name__),
         ("model", _model_name(agent)),
+        ("framework", getattr(agent, "framework", "") or "native"),
+        ("template", getattr(agent, "template_id", "")),
         ("system", agent.system),
         ("tools", ", ".join(_tool_names(agent))),
         ("turns", len(agent.conversation.turns)),

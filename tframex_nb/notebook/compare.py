@@ -1,0 +1,171 @@
+"""The same prompt on several frameworks at once, in one display."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import dataclasses
+from typing import TYPE_CHECKING, Protocol
+
+from IPython.core.error import UsageError
+
+from tframex_nb.agents.running import closing
+from tframex_nb.errors import FrameworkError
+from tframex_nb.notebook.execution import bind
+from tframex_nb.notebook.framework_choice import choice_of
+from tframex_nb.notebook.front_end import detect
+from tframex_nb.notebook.live import WAITING, Paced
+from tframex_nb.notebook.sides import Comparison, Side
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from tframex_nb.notebook.execution import Question
+    from tframex_nb.notebook.front_end import Mode
+    from tframex_nb.notebook.session import Session
+    from tframex_nb.runtime import RunRequest, Runtime
+
+__all__ = ["compare", "names_to_compare"]
+
+
+async def compare(session: Session, question: Question, names: list[str]) -> Comparison:
+    """Ask every framework the question at the same time; bind the comparison, whatever happens.
+
+    One that fails is a row of the table; raises FrameworkError where all of them failed.
+    """
+    sides = tuple(Side(name) for name in names)
+    made = Comparison(question.request.prompt, sides, question.notes)
+    display = _open(session.shell, detect(session.shell, question.display), made)
+    try:
+        await _run_all(session.runtime, question.request, sides, display.touch)
+    finally:
+        bind(session, made, question.out)
+        display.close()
+    if len(made.errors) == len(sides):
+        raise FrameworkError(
+            f"no framework answered: {', '.join(names)}", hint="the table tells why, for each"
+        )
+    return made
+
+
+async def names_to_compare(session: Session, wanted: str | None) -> tuple[list[str], str]:
+    """Return the frameworks that ``-f`` names, and a note about those that ``all`` leaves out.
+
+    Raises UsageError where none is named, UnknownFramework for a name that means nothing.
+    """
+    frameworks = session.runtime.frameworks
+    await frameworks.start()
+    if not wanted:
+        raise UsageError("name the frameworks: %%compare -f all, or -f native,langgraph")
+    if wanted == "all":
+        ready = [name for name in frameworks.registry.names() if frameworks.readiness(name).ready]
+        rest = [name for name in frameworks.registry.names() if name not in ready]
+        return ready, f"not ready: {', '.join(rest)} (%frameworks says why)" if rest else ""
+    names = list(dict.fromkeys(name.strip() for name in wanted.split(",") if name.strip()))
+    for name in names:
+        if choice_of(name) != "auto":
+            frameworks.registry.get_framework(name)
+    return names, ""
+
+
+async def _run_all(
+    runtime: Runtime, request: RunRequest, sides: tuple[Side, ...], changed: Callable[[], None]
+) -> None:
+    beat = asyncio.create_task(_beat(sides, changed))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for side in sides:
+                group.create_task(_run_one(runtime, request, side, changed))
+    finally:
+        beat.cancel()
+
+
+async def _run_one(
+    runtime: Runtime, request: RunRequest, side: Side, changed: Callable[[], None]
+) -> None:
+    agent = copy.copy(request.agent)  # each has a ``last`` of its own
+    agent.last = None
+    request = dataclasses.replace(request, agent=agent, framework=side.name)
+    try:
+        async with closing(runtime.stream(request)) as events:
+            async for _ in events:
+                side.run = agent.last
+                changed()
+    except Exception as exc:  # noqa: BLE001 - one framework's fault must not end the others
+        side.error = exc
+    finally:
+        side.run = agent.last
+        changed()
+
+
+async def _beat(sides: tuple[Side, ...], changed: Callable[[], None]) -> None:
+    """Show that someone is still waited for."""
+    while any(side.silent for side in sides):
+        await asyncio.sleep(WAITING)
+        changed()
+
+
+class _Display(Protocol):
+    """What shows a comparison while it lasts."""
+
+    def touch(self) -> None:
+        """Take notice of a change."""
+        ...
+
+    def close(self) -> None:
+        """Show the final state."""
+        ...
+
+
+def _open(shell: InteractiveShell, mode: Mode, made: Comparison) -> _Display:
+    if mode == "live":
+        return _Live(shell, made)
+    return _AtEnd(shell, made, mode)
+
+
+class _Live:
+    """Every answer as it grows."""
+
+    def __init__(self, shell: InteractiveShell, made: Comparison) -> None:
+        self._made = made
+        self._display = Paced(shell, self._make()[0], self._make)
+
+    def touch(self) -> None:
+        """Paint as soon as the interval allows it."""
+        self._display.touch()
+
+    def close(self) -> None:
+        """Leave plain Markdown behind."""
+        self._display.send(self._made._repr_mimebundle_())
+
+    def _make(self) -> tuple[dict[str, str], int]:
+        return {"text/markdown": self._made.to_markdown(live=True)}, self._made.length
+
+
+class _AtEnd:
+    """Everything at the end; a terminal, which has no columns, is told who has answered."""
+
+    def __init__(self, shell: InteractiveShell, made: Comparison, mode: Mode) -> None:
+        self._publish = shell.display_pub.publish
+        self._made = made
+        self._mode = mode
+        self._told: set[str] = set()
+
+    def touch(self) -> None:
+        """Tell in a terminal which frameworks have ended."""
+        if self._mode != "terminal":
+            return
+        for side in self._made.sides:
+            ended = side.error or (side.run is not None and side.run.status != "running")
+            if ended and side.name not in self._told:
+                self._told.add(side.name)
+                print(f"{side.name}: {side.row()[-2]}", flush=True)  # noqa: T201  # a terminal
+
+    def close(self) -> None:
+        """Show the comparison."""
+        if self._mode == "terminal":
+            print(self._made, flush=True)  # noqa: T201  # a terminal's display
+        else:
+            self._publish(self._made._repr_mimebundle_())
