@@ -91,7 +91,9 @@ class _Serving(threading.Thread):
 
     def run(self) -> None:
         try:
-            asyncio.run(self._serve())
+            server = self._made()
+            if not self._stopping.is_set():
+                asyncio.run(self._serve(server))
         finally:
             self._listening.close()
 
@@ -112,17 +114,19 @@ class _Serving(threading.Thread):
         if self._server is not None:
             self._server.end()
 
-    async def _serve(self) -> None:
-        """Serve until told to stop, then wait for the answers that were cut."""
+    def _made(self) -> PromptServer:
         from tframex_nb.models._loopback_uvicorn import prompt_server
 
-        self._loop = asyncio.get_running_loop()
-        self._server = prompt_server(self._build(self._listening.getsockname()[1]))
+        return prompt_server(self._build(self._listening.getsockname()[1]))
+
+    async def _serve(self, server: PromptServer) -> None:
+        """Serve until told to stop, then wait for the answers that were cut."""
+        self._server, self._loop = server, asyncio.get_running_loop()
         if self._stopping.is_set():
             return
-        await self._server.serve(sockets=[self._listening])
-        if self._server.server_state.tasks:
-            await asyncio.wait(self._server.server_state.tasks, timeout=1)
+        await server.serve(sockets=[self._listening])
+        if server.server_state.tasks:
+            await asyncio.wait(server.server_state.tasks, timeout=1)
 
 
 def _listen() -> socket.socket:
