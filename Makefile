@@ -45,13 +45,17 @@ $(VENV)/.dev: pyproject.toml $(CONSTRAINTS) | $(UV)
 .venvs/llama/tiny.gguf: tests/llama/build_model.py tests/llama/requirements.txt | $(UV)
 	@bash scripts/llama.sh $(VENV) .venvs/llama
 
-.PHONY: venv chromium llama lock
+.PHONY: venv chromium llama lock frameworks locks
 venv: $(VENV)/.dev ## Make .venv with everything a developer needs.
 chromium: ## Find Chromium, or install it with apt-get.
 	@bash scripts/chromium.sh
 llama: .venvs/llama/tiny.gguf ## Make the real llama.cpp server of the tests, with its tiny model.
 lock: $(VENV)/.dev ## Write constraints.txt: the versions that are installed now (make CONSTRAINTS=constraints.txt test).
 	$(UV) pip freeze --quiet --python $(BIN)/python --exclude-editable > constraints.txt
+frameworks: $(VENV)/.dev ## Make the environments of all frameworks (NAMES='crewai langgraph': only these).
+	$(BIN)/tframex-nb frameworks install $(or $(NAMES),--all)
+locks: $(VENV)/.dev ## Resolve the frameworks' locks anew and measure them (UPGRADE=1: the newest versions).
+	$(BIN)/python scripts/locks.py $(if $(UPGRADE),--upgrade) $(NAMES)
 
 # ---- use
 

@@ -76,14 +76,8 @@ def measure(lock: Lock) -> dict[str, object]:
     """Return what an environment of this lock costs, on this system and this Python."""
     with tempfile.TemporaryDirectory() as folder:
         fetched, place = Path(folder, "wheels"), Path(folder, "place")
-        subprocess.run(
-            [
-                *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
-                *("--require-hashes", "--dest", str(fetched), "-r", str(lock.path)),
-            ],
-            check=True,
-        )
-        wheels = list(fetched.iterdir())
+        fetch(lock, fetched, tools=Path(folder, "tools"))
+        wheels = [wheel.stat().st_size for wheel in fetched.iterdir()]
         run_uv("venv", "--quiet", "--no-python-downloads", "--python", sys.executable, str(place))
         run_uv(
             *("pip", "install", "--quiet", "--require-hashes", "--compile-bytecode"),
@@ -93,9 +87,19 @@ def measure(lock: Lock) -> dict[str, object]:
     return {
         "lock": lock.digest,
         "packages": len(wheels),
-        "download_mb": round(sum(wheel.stat().st_size for wheel in wheels) / MB, 1),
+        "download_mb": round(sum(wheels) / MB, 1),
         "disk_mb": round(disk / MB, 1),
     }
+
+
+def fetch(lock: Lock, folder: Path, *, tools: Path) -> None:
+    """Download the wheels as files, which only pip can do; it gets an environment in ``tools``."""
+    run_uv("venv", "--quiet", "--seed", "--python", sys.executable, str(tools))
+    run(
+        *(str(tools / "bin/python"), "-m", "pip", "download", "--quiet", "--no-deps"),
+        *("--disable-pip-version-check", "--require-hashes"),
+        *("--dest", str(folder), "-r", str(lock.path)),
+    )
 
 
 def write_size(name: str, size: dict[str, object]) -> None:
@@ -107,9 +111,14 @@ def write_size(name: str, size: dict[str, object]) -> None:
 
 
 def run_uv(*arguments: str) -> None:
-    """Run uv in the folder of the locks; its own words are shown where it fails."""
+    """Run uv."""
+    run(uv.find_uv_bin(), *arguments)
+
+
+def run(*command: str) -> None:
+    """Run a command in the folder of the locks; its own words are shown where it fails."""
     system = {**os.environ, "MACOSX_DEPLOYMENT_TARGET": OLDEST_MACOS}
-    subprocess.run([uv.find_uv_bin(), *arguments], cwd=LOCKS, check=True, env=system)
+    subprocess.run(command, cwd=LOCKS, check=True, env=system)  # noqa: S603 - all words are ours
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command line: ``tframex-nb demo | lab | doctor | models | version``."""
+"""The command line: ``tframex-nb demo | lab | doctor | models | frameworks | version``."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_lab(commands)
     _add_doctor(commands)
     _add_models(commands)
+    _add_frameworks(commands)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(command=_version)
     return parser
@@ -105,6 +106,30 @@ def _add_models(commands: _Commands) -> None:
     parser.set_defaults(command=_models)
 
 
+def _add_frameworks(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "frameworks",
+        help="list, install and remove the environments of agent frameworks",
+        description="Each framework runs in an environment of its own, made by uv from hashed "
+        "locks. Nothing is downloaded unless install is called.",
+    )
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
+    listing = verbs.add_parser("list", help="which have an environment here (the default)")
+    for each in (parser, listing):
+        each.add_argument("--json", action="store_true", help="print the table as JSON")
+    plan = verbs.add_parser("plan", help="say what an installation would bring")
+    install = verbs.add_parser("install", help="make environments")
+    remove = verbs.add_parser("remove", help="delete environments")
+    for each in (plan, install, remove):
+        each.add_argument("names", nargs="*", metavar="NAME", help="a framework")
+        each.add_argument("--all", action="store_true", help="every framework")
+    install.add_argument(
+        "--offline", action="store_true", help="only from uv's cache or a local mirror"
+    )
+    remove.add_argument("--stale", action="store_true", help="only those of older locks")
+    parser.set_defaults(command=_frameworks, needs_names=parser.error)
+
+
 def _demo(options: argparse.Namespace) -> int:
     from tframex_nb.cli.demo import run_demo
 
@@ -129,6 +154,22 @@ def _models(options: argparse.Namespace) -> int:
     from tframex_nb.cli.models import list_models
 
     print(list_models(as_json=options.json))
+    return 0
+
+
+def _frameworks(options: argparse.Namespace) -> int:
+    from tframex_nb.cli import frameworks
+
+    if options.verb in (None, "list"):
+        print(frameworks.list_frameworks(as_json=options.json))
+        return 0
+    if bool(options.names) == options.all:
+        options.needs_names(f"{options.verb} wants NAME …, or --all")
+    if options.verb == "install":
+        return frameworks.install_frameworks(options.names, offline=options.offline)
+    if options.verb == "remove":
+        return frameworks.remove_frameworks(options.names, stale=options.stale)
+    print(frameworks.plan_frameworks(options.names))
     return 0
 
 

@@ -38,6 +38,7 @@ class Check:
 def examine() -> list[Check]:
     """Run every check; no check stops the others."""
     checks = [_python(), *_packages(), _nesting()]
+    checks += [_guarded("uv", _uv), _guarded("frameworks", _frameworks)]
     settings, finding = _settings()
     checks.append(finding)
     if settings is not None:
@@ -98,6 +99,26 @@ def _nesting() -> Check:
             continue
         return Check("nest-asyncio", "ok", f"{name} {version}")
     return Check("nest-asyncio", "warn", "not installed here", "pip install nest-asyncio2")
+
+
+def _uv() -> Check:
+    """The environments of frameworks are made with uv."""
+    from tframex_nb.frameworks._uv import ask_uv, find_uv
+
+    found = find_uv()
+    return Check("uv", "ok", f"{ask_uv('--version').stdout.strip()}, {found}")
+
+
+def _frameworks() -> Check:
+    """Tell which frameworks have an environment; none is a fine state, too."""
+    from tframex_nb.frameworks.environments import Environments, shipped_locks
+
+    environments, locks = Environments(), shipped_locks()
+    here = [name for name, lock in locks.items() if environments.find(name, lock)]
+    found = f"native, {', '.join(here)}" if here else "native (it needs no environment)"
+    missing = next((name for name in locks if name not in here), "")
+    line = f"tframex-nb frameworks install {missing}" if missing else ""
+    return Check("frameworks", "ok", found, line)
 
 
 def _settings() -> tuple[Settings | None, Check]:

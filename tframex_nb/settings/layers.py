@@ -22,6 +22,10 @@ __all__ = ["DotEnv", "dotenv_of", "foreign_keys", "layers"]
 
 PREFIX = "TFRAMEX_"
 
+# Read where it is used, and from the environment alone: it says which programs are run, so no
+# folder's files may set it.
+READ_ELSEWHERE = frozenset({"TFRAMEX_FRAMEWORKS_DIR"})
+
 _SEED_NUMBERS: dict[str, tuple[str, Callable[[str], float], float]] = {
     "MAX_TOKENS": ("max_tokens", int, 1),
     "TEMPERATURE": ("temperature", float, 0),
@@ -71,9 +75,10 @@ def layers(
     Raises ``SettingsError`` for a setting of ours that does not exist or has the wrong shape.
     """
     here = {name: value for name, value in environ.items() if value}
+    own = {name: value for name, value in environ.items() if name not in READ_ELSEWHERE}
     return [
         _table(arguments, lambda key: Source("argument", ".".join(key))),
-        _variables(environ, lambda name: Source("environment", name)),
+        _variables(own, lambda name: Source("environment", name)),
         _variables(dotenv.variables, dotenv.source),
         *_files(cwd, notes),
         _openai(here, lambda name: Source("environment", name), notes),
