@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tframex_nb.agents.running import closing
 from tframex_nb.errors import FrameworkNotInstalled, InstallFailed, NoFrameworkFits
 from tframex_nb.frameworks.base import AgentSpec, ExecutionRequirements
-from tframex_nb.frameworks.config import RuntimeConfig, load_config
+from tframex_nb.frameworks.configuration import Configuration
 from tframex_nb.frameworks.environments import Environments
 from tframex_nb.frameworks.events import FrameworkChosen
 from tframex_nb.frameworks.execute_agent import requirements_of
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tframex_nb.agents import BaseAgent
     from tframex_nb.agents.base import Engine
     from tframex_nb.frameworks.base import FrameworkIntegration, ToolHandle
-    from tframex_nb.frameworks.config import Limits
+    from tframex_nb.frameworks.config import Limits, RuntimeConfig
     from tframex_nb.frameworks.environments import Environment, InstallPlan, Progress
     from tframex_nb.frameworks.execution import Place
     from tframex_nb.frameworks.resolution import Readiness, Resolution
@@ -60,19 +60,24 @@ class Frameworks:
         environments: Environments | None = None,
     ) -> None:
         self.default = NATIVE
-        self.config = RuntimeConfig()
+        self.configuration = Configuration()
         self.registry = FrameworkRegistry()
         self.mapping = TemplateFrameworkMapping()
         self.environments = environments or Environments()
         self.placement = Placement(self.environments, self.limits)
         self.loader = FrameworkLoader(self.registry, self.config)
         self.resolver = FrameworkResolverService(
-            self.registry, self.mapping, self.config, readiness=self.readiness
+            self.registry, self.mapping, self.config, self.readiness, runs=recent_runs
         )
         self._config_path = config_path
         self._slots: dict[str, Slots] = {}
         self._gateway: Gateway | None = None  # made at the first run; its import is not light
         self._started: asyncio.Task[None] | None = None
+
+    @property
+    def config(self) -> RuntimeConfig:
+        """The configuration in force."""
+        return self.configuration.current
 
     async def start(self) -> None:
         """Read the configuration and find the frameworks, once; later calls cost nothing."""
@@ -223,13 +228,15 @@ class Frameworks:
             self.registry.get_framework(name)
         self.default = name
 
-    async def reconfigure(self, path: Path | str | None = None) -> list[str]:
-        """Read the configuration anew, and apply all of it or nothing; return what changed."""
+    async def reconfigure(self, path: Path | str | None = None) -> tuple[str, ...]:
+        """Read the configuration anew, and apply all of it or nothing; return what changed.
+
+        Raises SettingsError; then everything stays as it was.
+        """
         await self.start()
-        fresh = load_config(path or self._config_path)
-        changed = await self._apply(fresh)
-        self._config_path = path or self._config_path
-        return changed
+        changes = self.configuration.reconfigure(path, check=self.resolver.check)
+        await self._apply()
+        return changes
 
     async def why(
         self,
@@ -240,9 +247,8 @@ class Frameworks:
         """Return what a resolution would say of every candidate."""
         await self.start()
         spec = AgentSpec("agent", "agent", template_id)
-        return await self.resolver.resolve(
-            spec if agent is None else _as_template(agent, template_id), requirements
-        )
+        asked = spec if agent is None else _as_template(agent, template_id)
+        return await self.resolver.explain(asked, requirements)
 
     async def run_cell(
         self,
@@ -269,8 +275,15 @@ class Frameworks:
             await self._gateway.aclose()
 
     async def _discover(self) -> None:
-        self.config = load_config(self._config_path)
-        self.loader.config = self.resolver.config = self.config
+        self.configuration.reconfigure(self._config_path, check=self.resolver.check)
+        await self._apply()
+
+    async def _apply(self) -> None:
+        """Let everyone know the configuration that is in force now."""
+        self.resolver.config = self.config
+        self.loader.config = self.config
+        for name in self._slots:
+            self._slots_of(name)
         await self.loader.discover_and_load_frameworks()
 
     def _engine(
