@@ -14,8 +14,9 @@ def lower(source: str, *, may_await: bool = True) -> str:
 
 
 def awaited(magic: str, line: str, body: str = "") -> str:
+    holder = "AgentMagics" if magic in ("agent", "ask", "fix") else "FrameworkMagics"
     return (
-        'await get_ipython().magics_manager.registry["AgentMagics"]'
+        f'await get_ipython().magics_manager.registry["{holder}"]'
         f".awaited({magic!r}, {line!r}, {body!r})\n"
     )
 
@@ -77,3 +78,24 @@ def test_an_indented_ask_becomes_a_call():
 
 def test_an_ask_after_other_magics_is_a_statement():
     assert lower("!ls 'x\n%time 1\n%ask a?\n").endswith(awaited("ask", "a?"))
+
+
+@pytest.mark.parametrize("magic", ["compare", "framework"])
+def test_cells_of_frameworks_become_one_await(magic):
+    assert lower(f"%%{magic} crewai\nx = 1\n") == awaited(magic, "crewai", "x = 1\n")
+
+
+def test_frameworks_lines_are_awaited_and_keep_their_value():
+    assert lower("%frameworks\n") == awaited("frameworks", "")
+    named = lower("t = %frameworks why qa --tools\n")
+    assert named == "t = " + awaited("frameworks", "why qa --tools")
+
+
+def test_an_indented_frameworks_line_becomes_a_call():
+    lowered = lower("if x:\n    t = %frameworks\n")
+    assert lowered == "if x:\n    t = get_ipython().run_line_magic('frameworks', '')\n"
+
+
+@pytest.mark.parametrize("source", ["%frameworks?\n", "t = %frameworksx\n", "t = %ask a?\n"])
+def test_lines_that_only_look_alike_stay(source):
+    assert lower(source) == source

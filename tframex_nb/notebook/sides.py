@@ -31,9 +31,10 @@ COLUMNS = (
     "status",
     "error",
 )
-HEADS = ("framework", "answer", "first token", "total", "tokens", "tool calls", "error")
+HEADS = ("framework", "answer", "first token (s)", "total (s)", "tokens", "tool calls", "error")
 SHORT = 60  # characters of an answer in the table
-IN_A_ROW = 3  # answers that stand beside each other; in narrower columns code is not read well
+ROW = '<div style="display: flex; flex-wrap: wrap">'
+COLUMN = '<div style="flex: 1 1 15em; min-width: 0; padding-right: 1.5em; overflow: auto">'
 
 
 @dataclass(slots=True)
@@ -166,19 +167,14 @@ def _shown(row: dict[str, Any]) -> tuple[object, ...]:  # by COLUMNS
     )
 
 
-def _grid(cells: Sequence[str]) -> str:
-    """Lay Markdown out in the cells of an HTML table: blank lines around it let it be read.
+def _grid(answers: Sequence[str]) -> str:
+    """Lay Markdown out in columns, as many as the width allows; where styles go, below each other.
 
-    What a model wrote holds no HTML any more, so nothing in a cell can end it.
+    Blank lines let the Markdown inside be read. What a model wrote holds no HTML any more, so
+    nothing in a column can end it.
     """
-    across = IN_A_ROW if len(cells) != 4 else 2  # noqa: PLR2004  # four make a square
-    across = min(across, len(cells))
-    open_cell = f'<td width="{100 // across}%" align="left" valign="top">'
-    lines = ['<table width="100%">']
-    for start in range(0, len(cells), across):
-        row = [f"{open_cell}\n\n{cell}\n\n</td>" for cell in cells[start : start + across]]
-        lines += ["<tr>", *row, "</tr>"]
-    return "\n".join([*lines, "</table>"])
+    columns = "\n".join(f"{COLUMN}\n\n{answer}\n\n</div>" for answer in answers)
+    return f"{ROW}\n{columns}\n</div>"
 
 
 def _short(text: str) -> str:
@@ -187,4 +183,4 @@ def _short(text: str) -> str:
 
 
 def _seconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds:.2f} s"
+    return "" if seconds is None else f"{seconds:.2f}"
