@@ -118,6 +118,7 @@ class Settings(_Connectable):
     context_cap: int = Field(4_000, ge=200, description="characters, a whole number from 200 on")
     discover: bool = Field(True, description="true or false")  # noqa: FBT003 - pydantic's default
     keyring: bool = Field(False, description="true or false")  # noqa: FBT003 - pydantic's default
+    runtime_config: str | None = Field(None, description="the path of a runtime-config.yaml")
 
     _origins: Origins = PrivateAttr(default_factory=Origins)
 
