@@ -300,8 +300,8 @@ def load_config(path: Path | str | None = None) -> RuntimeConfig:
 
 
 def _spelt(text: str) -> dict[str, str]:
-    """Read ``pkg.module:Class``, ``path/to/file.py`` or ``path/to/file.py:Class``."""
+    """Read ``pkg.module:Class``, ``path/to/file.py``, that with ``:Class``, or a folder."""
     path, _, target = text.rpartition(":") if ".py:" in text else (text, "", "")
-    if path.endswith(".py"):
+    if path.endswith(".py") or "/" in path or path.startswith((".", "~")):
         return {"path": path, "class": target}
     return {"class": text}

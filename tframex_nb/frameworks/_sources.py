@@ -1,0 +1,147 @@
+"""Where adapters come from: built in, entry points, directories, the configuration, anything."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tframex_nb.errors import FrameworkLoadError
+from tframex_nb.frameworks import _modules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+    from tframex_nb.frameworks.base import FrameworkIntegration
+    from tframex_nb.frameworks.config import AdditionalFramework, RuntimeConfig
+
+__all__ = ["ENTRY_POINTS", "Source", "in_folder", "source_of", "sources"]
+
+ENTRY_POINTS = "tframex_nb.frameworks"
+_BUILT_IN = f"{__package__}.adapters"
+_CLASS = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One place that gives one adapter.
+
+    ``origin`` is what people read. It is a ``module`` that is imported by name, or the file at
+    ``path``; ``class_name`` where one of several is meant, ``name`` where it gets another.
+    """
+
+    origin: str
+    module: str = ""
+    path: Path | None = None
+    class_name: str = ""
+    name: str = ""
+
+    def load(self) -> type[FrameworkIntegration]:
+        """Import and return the class; raises FrameworkLoadError."""
+        module = _modules.load_named(self.module) if self.module else self._file()
+        return self._picked(module)
+
+    def reload(self, file: Path) -> type[FrameworkIntegration]:
+        """Read the file again and return its class; raises FrameworkLoadError."""
+        old = sys.modules.get(self.module)
+        try:
+            return self._picked(_modules.load_file(file, self.module))
+        except FrameworkLoadError:
+            if old is not None:
+                sys.modules[self.module] = old
+            raise
+
+    def _file(self) -> ModuleType:
+        assert self.path is not None  # a source has one of the two
+        return _modules.load_file(self.path)
+
+    def _picked(self, module: ModuleType) -> type[FrameworkIntegration]:
+        try:
+            return _modules.class_of(module, self.class_name)
+        except FrameworkLoadError:
+            _modules.forget(module.__name__)
+            raise
+
+    def __str__(self) -> str:
+        where = self.module or str(self.path)
+        return f"{where}:{self.class_name}" if self.class_name else where
+
+
+def sources(config: RuntimeConfig) -> Iterator[Source | FrameworkLoadError]:
+    """Yield every place of a configuration, in order; an error for a folder that is none."""
+    if config.discovery.auto_scan:
+        yield from _built_in()
+        yield from _entry_points()
+    for folder in config.discovery.directories:
+        yield from in_folder(folder)
+    for each in config.additional_frameworks:
+        yield _additional(each)
+
+
+def source_of(target: str | Path, origin: str = "") -> Source:
+    """Return the source of a path (``x.py``, ``x.py:Class``, a folder) or ``pkg.module:Class``.
+
+    Raises FrameworkLoadError where it is neither.
+    """
+    text = str(target).strip()
+    path, _, class_name = text.rpartition(":") if ".py:" in text else (text, "", "")
+    file = Path(path).expanduser().absolute()
+    if path.endswith(".py"):
+        return Source(origin or f"file {file}", path=file, class_name=class_name)
+    if (file / "framework.py").is_file():
+        return Source(origin or f"file {file}", path=file / "framework.py")
+    found = _CLASS.fullmatch(text)
+    if found is None:
+        raise FrameworkLoadError(
+            f"{text!r} names no adapter",
+            hint="name a class (pkg.module:Class), a .py file, or a class that a cell defined",
+        )
+    return Source(origin or f"class {text}", module=found[1], class_name=found[2])
+
+
+def _built_in() -> Iterator[Source]:
+    from tframex_nb.frameworks import adapters
+
+    for folder in adapters.__path__:
+        for path in sorted(Path(folder).glob("*.py")):
+            if not path.name.startswith("_"):
+                yield Source("built-in", module=f"{_BUILT_IN}.{path.stem}")
+
+
+def _entry_points() -> Iterator[Source]:
+    seen = set()
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        distribution = point.dist.name if point.dist is not None else point.module
+        source = Source(f"entry point of {distribution}", point.module, None, point.attr)
+        if source not in seen:  # a distribution may be found twice, on two places of the path
+            seen.add(source)
+            yield source
+
+
+def in_folder(folder: Path) -> Iterator[Source | FrameworkLoadError]:
+    """Yield ``framework.py`` and ``NAME/framework.py``, the latter in the order of the names."""
+    try:
+        below = sorted(each for each in folder.iterdir() if each.name[0] not in "._")
+    except OSError as exc:
+        yield FrameworkLoadError(
+            f"{folder} cannot be searched: {exc.strerror}",
+            hint="mend discovery.directories in the configuration",
+            framework=str(folder),
+        )
+        return
+    for each in (folder, *below):
+        path = each / "framework.py"
+        if path.is_file():
+            yield Source(f"directory {folder}", path=path)
+
+
+def _additional(each: AdditionalFramework) -> Source:
+    if each.path is not None:
+        file = each.path if each.path.suffix == ".py" else each.path / "framework.py"
+        return Source("configuration", path=file, class_name=each.target, name=each.name)
+    module, _, class_name = each.target.partition(":")
+    return Source("configuration", module, None, class_name, each.name)
