@@ -12,6 +12,7 @@ import asyncio
 import json
 import shutil
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import driver
@@ -197,6 +198,31 @@ async def plain_answer(bench: Bench) -> dict:
     bench.tap.script = [call(("c1", "final_answer", '{"answer": 42}'))]
     same(await bench.run(bench.request("Say it.")), "42")
     return {}
+
+
+@own
+async def plans(bench: Bench) -> dict:
+    """smolagents: a plan is no part of the answer."""
+    bench.tap.script = [say("1. ", "think"), answered(bench, "Done.")]
+    request = bench.request("Plan.")
+    agent = driver.replace(request.agent, configuration={"planning_interval": 2})
+    same(await bench.run(driver.replace(request, agent=agent)), "Done.")
+    same(len(bench.tap.bodies), 2)
+    return {}
+
+
+@own
+async def long_answer(bench: Bench) -> dict:
+    """The cost of a long answer grows with its length, not with its square."""
+    costs = []
+    for words in (500, 4000):
+        bench.tap.reset()
+        bench.tap.script = [answered(bench, "word " * words)]
+        before = time.process_time()
+        same(await bench.run(bench.request("Go on.")), "word " * words)
+        costs.append(time.process_time() - before)
+    assert costs[1] < 24 * costs[0], costs  # 8 times the length; a square would be 64
+    return {"cpu_s": [round(cost, 2) for cost in costs]}
 
 
 @own
@@ -408,8 +434,8 @@ OWN = {
         "runs_leave_nothing"
     ),
     "smolagents": (
-        "exact_text second_turn deep_tool tool_fails many_steps plain_answer code no_schema "
-        "subjects runs_leave_nothing"
+        "exact_text second_turn deep_tool tool_fails many_steps plain_answer plans code "
+        "no_schema long_answer subjects runs_leave_nothing"
     ),
 }
 

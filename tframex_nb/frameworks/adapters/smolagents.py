@@ -12,6 +12,7 @@ and returns an agent: ``return CodeAgent(tools=[], model=llm, stream_outputs=Tru
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,7 +25,6 @@ from tframex_nb.frameworks.base import (
     Finding,
     FrameworkIntegration,
     ValidationResult,
-    iterate_in_thread,
 )
 from tframex_nb.messages import TextDelta, ToolCallStarted, ToolResult
 
@@ -101,18 +101,33 @@ class SmolagentsFramework(FrameworkIntegration):
                 hint="leave the schema out, or take another framework: -f langgraph",
                 framework=self.name,
             )
-        async for event in iterate_in_thread(lambda: _run(request)):
+        loop = asyncio.get_running_loop()
+        queue: asyncio.Queue[StreamChunk | None] = asyncio.Queue()
+
+        def put(event: StreamChunk) -> None:
+            loop.call_soon_threadsafe(queue.put_nowait, event)
+
+        work = asyncio.ensure_future(asyncio.to_thread(_run, request, put))
+        work.add_done_callback(lambda _: queue.put_nowait(None))
+        while (event := await queue.get()) is not None:
             yield event
+        await work
 
 
-def _run(request: AgentExecutionRequest) -> Iterator[StreamChunk]:
-    """Yield our events of a run, in a thread of its own."""
-    agent, close = (_given(request), _nothing) if request.subject else _agent(request)
+def _run(request: AgentExecutionRequest, put: Callable[[StreamChunk], None]) -> None:
+    """Run in a thread of its own; our events go to ``put``."""
+    telling = _Telling(request)
+
+    def hear(event: Any) -> None:  # any event of smolagents
+        for each in telling.about(event):
+            put(each)
+
+    agent, close = (_given(request), _nothing) if request.subject else _agent(request, hear)
+    telling.by_code = hasattr(agent, "python_executor")
     agent.memory.steps = list(_remembered(request.history))
-    telling = _Telling(request, by_code=hasattr(agent, "python_executor"))
     try:
         for event in agent.run(request.prompt, stream=True, reset=False):
-            yield from telling.about(event)
+            hear(event)
     finally:
         close()
 
@@ -132,18 +147,37 @@ def _given(request: AgentExecutionRequest) -> Any:  # a MultiStepAgent
             hint="return a ToolCallingAgent or a CodeAgent from the builder",
         )
     agent.logger.level, agent.logger.console = LogLevel.OFF, Console(quiet=True)
-    if hasattr(agent.model, "generate_stream"):
-        agent.stream_outputs = True
+    # Where it plans, its plans would come as text, too
+    agent.stream_outputs = hasattr(agent.model, "generate_stream") and not agent.planning_interval
     return agent
 
 
-def _agent(request: AgentExecutionRequest) -> tuple[Any, Callable[[], None]]:
-    """Return a new agent, and what closes its client."""
+def _agent(
+    request: AgentExecutionRequest, hear: Callable[[Any], None]
+) -> tuple[Any, Callable[[], None]]:
+    """Return a new agent, and what closes its client; ``hear`` is told what its model says."""
     from rich.console import Console
     from smolagents import AgentLogger, CodeAgent, LogLevel, OpenAIModel, ToolCallingAgent
-    from smolagents.models import ChatMessageToolCall, ChatMessageToolCallFunction
+    from smolagents.models import (
+        ChatMessageToolCall,
+        ChatMessageToolCallFunction,
+        agglomerate_stream_deltas,
+    )
 
     class Model(OpenAIModel):  # type: ignore[misc]  # smolagents is not typed
+        def generate(self, *args: Any, tools_to_call_from: Any = None, **options: Any) -> Any:
+            """Stream, and return the whole.
+
+            smolagents' own streaming renders all the text so far for each new piece of it.
+            """
+            deltas = []
+            options["tools_to_call_from"] = tools_to_call_from
+            for delta in self.generate_stream(*args, **options):
+                deltas.append(delta)
+                if tools_to_call_from:  # not where it plans
+                    hear(delta)
+            return agglomerate_stream_deltas(deltas)
+
         def parse_tool_calls(self, message: Any) -> Any:
             """Take an answer without a tool call for what it is."""
             answer = ChatMessageToolCallFunction({"answer": message.content}, "final_answer")
@@ -170,7 +204,6 @@ def _agent(request: AgentExecutionRequest) -> tuple[Any, Callable[[], None]]:
         instructions=request.system or None,
         max_steps=request.max_steps,
         planning_interval=config.get("planning_interval"),
-        stream_outputs=True,
         logger=AgentLogger(LogLevel.OFF, Console(quiet=True)),  # it prints what it streams
     )
     agent.provide_final_answer = limit  # what smolagents calls when the steps are used up
@@ -246,9 +279,9 @@ def _parsed(arguments: str) -> Any:  # any JSON
 class _Telling:
     """From smolagents' events to ours; ``by_code`` where the model writes Python, not text."""
 
-    def __init__(self, request: AgentExecutionRequest, *, by_code: bool) -> None:
+    def __init__(self, request: AgentExecutionRequest) -> None:
         self._notebook = {tool.name for tool in request.tools} | {"final_answer"}
-        self._by_code = by_code
+        self.by_code = False
         self._answers: dict[int, _Answer] = {}
         self._said = ""
         self._call: Any = None
@@ -256,7 +289,7 @@ class _Telling:
     def about(self, event: Any) -> Iterator[StreamChunk]:
         """Yield what one event says."""
         match type(event).__name__:
-            case "ChatMessageStreamDelta" if not self._by_code:
+            case "ChatMessageStreamDelta" if not self.by_code:
                 yield from self._delta(event)
             case "ToolCall" if event.name not in self._notebook:
                 self._call = event
