@@ -253,7 +253,7 @@ class FrameworkEngine:
         return error
 
 
-def _keep(error: TFrameXError, text: str) -> None:
+def _keep(error: Exception, text: str) -> None:
     """Let an error hold the text that came before it, where it has a place for it."""
     if hasattr(error, "received") and not error.received:
         error.received = text

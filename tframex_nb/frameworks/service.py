@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from tframex_nb.agents.running import closing
@@ -22,6 +21,7 @@ from tframex_nb.frameworks.placement import Placement, lock_of
 from tframex_nb.frameworks.registry import FrameworkRegistry
 from tframex_nb.frameworks.resolver import FrameworkResolverService
 from tframex_nb.frameworks.slots import Slots
+from tframex_nb.frameworks.table import rows_of
 from tframex_nb.frameworks.templates import TemplateFrameworkMapping
 from tframex_nb.runs import recent_runs
 
@@ -171,22 +171,7 @@ class Frameworks:
     async def rows(self) -> list[dict[str, Any]]:
         """Return a row for each framework, and one for each adapter that failed to load."""
         await self.start()
-        ran = Counter(row["framework"] for row in recent_runs())
-        failed = Counter(row["framework"] for row in recent_runs() if row["status"] == "failed")
-        rows = [self._row(name, ran[name], failed[name]) for name in self.registry.names()]
-        return rows + [
-            {
-                "name": each.name,
-                "version": "",
-                "state": "failed",
-                "mode": "",
-                "capabilities": "",
-                "runs": 0,
-                "failures": 0,
-                "why_not": f"{each.reason}; {each.hint}" if each.hint else each.reason,
-            }
-            for each in self.loader.failures
-        ]
+        return rows_of(self.registry, self.readiness, self.loader.failures, tuple(recent_runs()))
 
     async def load(self, target: Any) -> FrameworkIntegration:  # a class, an instance, a path
         """Load an adapter and register it; raises FrameworkLoadError."""
