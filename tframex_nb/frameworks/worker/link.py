@@ -1,0 +1,121 @@
+"""One run in a worker, as the kernel sees it: its events, its tool calls, its prints."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections import deque
+from typing import TYPE_CHECKING
+
+from tframex_nb.errors import FrameworkFailed
+from tframex_nb.frameworks.worker.protocol import (
+    WINDOW,
+    Credit,
+    ProtocolError,
+    Result,
+    encode,
+)
+from tframex_nb.messages import event_from_dict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tframex_nb.frameworks.base import ToolHandle
+    from tframex_nb.frameworks.worker.protocol import Call, Events
+    from tframex_nb.messages import Event
+
+__all__ = ["Link"]
+
+
+class Link:
+    """Iterates over the events of a run, as many at a time as are there; raises its error.
+
+    ``send`` takes lines to the worker. Tools are called in the context in which the link was
+    made.
+    """
+
+    def __init__(
+        self,
+        run: str,
+        *,
+        tools: Mapping[str, ToolHandle],
+        log: Callable[[str], None],
+        send: Callable[[bytes], None],
+    ) -> None:
+        self.run = run
+        self.log = log
+        self.ended = False
+        self._tools = tools
+        self._send = send
+        self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
+        self._batches: deque[Events] = deque()
+        self._owed = 0
+        self._error: Exception | None = None
+        self._wake: asyncio.Future[None] | None = None
+        self._calls: set[asyncio.Task[None]] = set()
+
+    def feed(self, batch: Events) -> None:
+        """Take events that have come."""
+        self._batches.append(batch)
+        self._notify()
+
+    def end(self, error: Exception | None = None) -> None:
+        """End the run behind the events that have come."""
+        self.ended = True
+        self._error = error
+        self.drop_calls()
+        self._notify()
+
+    def drop_calls(self) -> None:
+        """Cancel the tools that still work for the run."""
+        for task in self._calls:
+            task.cancel()
+
+    def call(self, message: Call) -> None:
+        """Call a tool of the notebook, and send what it says."""
+        task = self._loop.create_task(self._answer(message), context=self._context)
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+
+    def __aiter__(self) -> Link:
+        return self
+
+    async def __anext__(self) -> list[Event]:
+        self._pay()
+        while not self._batches:
+            if self._error is not None:
+                raise self._error
+            if self.ended:
+                raise StopAsyncIteration
+            self._wake = self._loop.create_future()
+            await self._wake
+        batch = self._batches.popleft()
+        self._owed += batch.weight
+        try:
+            return list(map(event_from_dict, batch.events))
+        except (ValueError, TypeError, KeyError) as exc:
+            raise FrameworkFailed(f"the adapter sent an event that nobody knows: {exc}") from exc
+
+    def _pay(self) -> None:
+        """Credit what was read, in sums that are worth a message."""
+        if self._owed >= WINDOW // 4 and not self.ended:
+            self._send(encode(Credit(self.run, self._owed)))
+            self._owed = 0
+
+    def _notify(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def _answer(self, message: Call) -> None:
+        tool = self._tools.get(message.name)
+        if tool is None:
+            self._send(encode(Result(message.call, "", f"no tool is named {message.name!r}")))
+            return
+        try:
+            line = encode(Result(message.call, str(await tool(message.arguments))))
+        except ProtocolError as exc:
+            line = encode(Result(message.call, "", f"the tool returned {exc}"))
+        except Exception as exc:  # noqa: BLE001 - the framework decides what a failed tool means
+            line = encode(Result(message.call, "", f"{type(exc).__name__}: {exc}"))
+        self._send(line)

@@ -1,0 +1,115 @@
+"""The source of an adapter, as it is sent to a worker."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import linecache
+import types
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tframex_nb.errors import FrameworkLoadError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["AdapterSource"]
+
+_FUTURE = "from __future__ import annotations"
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSource:
+    """The text of a module that defines an adapter's class; ``filename`` is for tracebacks."""
+
+    class_name: str
+    source: str
+    filename: str
+
+    @classmethod
+    def of(cls, integration_class: type) -> AdapterSource:
+        """Return the file of a class; of a class from a cell, the class and what it needs.
+
+        Raises FrameworkLoadError where the source cannot be found.
+        """
+        name = integration_class.__name__
+        path = Path(_filename(integration_class))
+        if path.is_file() and integration_class.__module__ != "__main__":
+            return cls(name, path.read_text(encoding="utf-8"), path.name)
+        texts: dict[str, str] = {}
+        _collect(name, integration_class, texts)
+        return cls(name, "\n\n".join([_FUTURE, *texts.values()]) + "\n", "adapter.py")
+
+
+def _filename(owner: type) -> str:
+    """Return where the code of a class stands; cells have names that ``inspect`` refuses."""
+    for value in vars(owner).values():
+        function = inspect.unwrap(value) if callable(value) else None
+        if inspect.isfunction(function) and function.__module__ == owner.__module__:
+            return function.__code__.co_filename
+    return ""
+
+
+def _collect(name: str, value: Any, texts: dict[str, str]) -> None:
+    """Add the text that makes ``name`` be ``value``, after the texts of what that needs."""
+    if name in texts:
+        return
+    if isinstance(value, types.ModuleType):
+        texts[name] = f"import {value.__name__} as {name}"
+        return
+    module = getattr(value, "__module__", None)
+    own = getattr(value, "__name__", None)
+    if module not in {None, "__main__", "builtins"} and own is not None:
+        texts[name] = f"from {module} import {own} as {name}"
+        return
+    if not isinstance(value, type | types.FunctionType):
+        texts[name] = f"{name} = {value!r}"
+        return
+    node, text, namespace = _definition(value)
+    texts[name] = ""  # it may need itself
+    for needed in _names(node):
+        if needed in namespace:
+            _collect(needed, namespace[needed], texts)
+    del texts[name]  # behind what it needs
+    texts[name] = text
+
+
+def _definition(value: Any) -> tuple[ast.AST, str, Mapping[str, Any]]:
+    """Return the node, the text and the globals of a class or function from a cell."""
+    function = value
+    if isinstance(value, type):
+        own = [inspect.unwrap(v) for v in vars(value).values() if callable(v)]
+        function = next((v for v in own if inspect.isfunction(v)), None)
+    if function is not None:
+        text = "".join(linecache.getlines(function.__code__.co_filename))
+        line = function.__code__.co_firstlineno
+        for node in ast.parse(text).body:
+            named = getattr(node, "name", "") == value.__name__
+            if named and _first_line(node) <= line <= (node.end_lineno or 0):
+                lines = text.splitlines(keepends=True)
+                own_text = "".join(lines[_first_line(node) - 1 : node.end_lineno])
+                return node, own_text, function.__globals__
+    raise FrameworkLoadError(
+        f"the source of {value.__name__!r} cannot be found, and its worker needs it",
+        hint="define it at the top of a cell, or in a file",
+    )
+
+
+def _first_line(node: ast.stmt) -> int:
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(d.lineno for d in decorators)])
+
+
+def _names(node: ast.AST) -> list[str]:
+    """Return the names that are read in a node, annotations aside, which nobody evaluates."""
+    skipped = {
+        id(inner)
+        for each in ast.walk(node)
+        for annotation in (getattr(each, "annotation", None), getattr(each, "returns", None))
+        if annotation is not None
+        for inner in ast.walk(annotation)
+    }
+    names = [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and id(n) not in skipped]
+    return list(dict.fromkeys(names))
