@@ -40,16 +40,15 @@ class Source:
     class_name: str = ""
     name: str = ""
 
-    def load(self) -> type[FrameworkIntegration]:
-        """Import and return the class; raises FrameworkLoadError."""
-        module = _modules.load_named(self.module) if self.module else self._file()
-        return self._picked(module)
+    def load(self) -> FrameworkIntegration:
+        """Import the class and return an instance; raises FrameworkLoadError."""
+        return self._made(_modules.load_named(self.module) if self.module else self._file())
 
-    def reload(self, file: Path) -> type[FrameworkIntegration]:
-        """Read the file again and return its class; raises FrameworkLoadError."""
+    def reload(self, file: Path) -> FrameworkIntegration:
+        """Read the file again and return a new instance; raises FrameworkLoadError."""
         old = sys.modules.get(self.module)
         try:
-            return self._picked(_modules.load_file(file, self.module))
+            return self._made(_modules.load_file(file, self.module))
         except FrameworkLoadError:
             if old is not None:
                 sys.modules[self.module] = old
@@ -59,12 +58,16 @@ class Source:
         assert self.path is not None  # a source has one of the two
         return _modules.load_file(self.path)
 
-    def _picked(self, module: ModuleType) -> type[FrameworkIntegration]:
+    def _made(self, module: ModuleType) -> FrameworkIntegration:
+        """Return an instance of the class that is meant; without one the module goes again."""
         try:
-            return _modules.class_of(module, self.class_name)
+            framework = _modules.instance_of(_modules.class_of(module, self.class_name))
         except FrameworkLoadError:
             _modules.forget(module.__name__)
             raise
+        if self.name:
+            vars(framework)["name"] = self.name
+        return framework
 
     def __str__(self) -> str:
         where = self.module or str(self.path)

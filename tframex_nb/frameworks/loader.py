@@ -12,7 +12,7 @@ from tframex_nb.frameworks import _modules, _sources
 from tframex_nb.frameworks._stamps import Stamp
 from tframex_nb.frameworks.base import FrameworkIntegration
 from tframex_nb.frameworks.config import RuntimeConfig
-from tframex_nb.frameworks.registry import Closed
+from tframex_nb.frameworks.registry import Closed, Unregistered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -153,8 +153,6 @@ class FrameworkLoader:
         The next discovery finds it again where the configuration still names it.
         """
         gone = self.registry.unregister(name)
-        self._loaded.pop(name, None)
-        self._displaced.pop(name, None)
         self._clear(name)
         return gone
 
@@ -195,19 +193,24 @@ class FrameworkLoader:
         return found
 
     def _load(self, target: Target, *, replace: bool, origin: str) -> FrameworkIntegration:
-        source, framework, origin = self._made(target, origin)
-        name = getattr(framework, "name", "")
-        held = self._loaded.get(name)
+        source: Source | None
+        stamp = None
+        if isinstance(target, (str, Path)):
+            named = _sources.source_of(target, origin)
+            source, origin, stamp = named, named.origin, _stamp(named)
+            framework = named.load()
+        else:
+            framework = self._made(target)
+            origin = origin or _origin_of(type(framework))
+            source = self._source_of(type(framework), origin)
+        held = self._loaded.get(getattr(framework, "name", ""))
         same = held is not None and held.origin == origin
-        self._register(framework, origin, source, replace=replace or same)
+        self._register(framework, origin, source, stamp, replace=replace or same)
         self._failures.pop(_shown(target), None)
         return framework
 
-    def _made(self, target: Target, origin: str) -> tuple[Source | None, FrameworkIntegration, str]:
-        """Return the instance that a target means, with its source and origin."""
-        if isinstance(target, (str, Path)):
-            source = _sources.source_of(target, origin)
-            return source, _modules.instance_of(source.load()), source.origin
+    def _made(self, target: object) -> FrameworkIntegration:
+        """Return the instance that a target in memory means."""
         if isinstance(target, type):
             return _modules.instance_of(_modules.checked(target))
         if isinstance(target, FrameworkIntegration):
@@ -228,10 +231,7 @@ class FrameworkLoader:
         """Load from one place; what goes wrong is a row."""
         stamp = _stamp(source)
         try:
-            framework = _modules.instance_of(source.load())
-            if source.name:
-                vars(framework)["name"] = source.name
-            self._register(framework, source.origin, source, stamp)
+            self._register(source.load(), source.origin, source, stamp)
         except FrameworkLoadError as exc:
             self._fail(str(source), "", exc)
             if source.path is not None and stamp is not None:
@@ -269,15 +269,12 @@ class FrameworkLoader:
             )
         stamp = Stamp.of(held.file)
         self._loaded[name] = _Loaded(held.origin, held.source, held.file, stamp)
-        cls = held.source.reload(held.file)
+        framework = held.source.reload(held.file)
         try:
-            framework = _modules.instance_of(cls)
-            if held.source.name:
-                vars(framework)["name"] = held.source.name
             _check_same_name(framework, name, held.file)
             self.registry.register_framework(framework, replace=True)
         except FrameworkLoadError:
-            _modules.forget(cls.__module__)
+            _modules.forget(type(framework).__module__)
             raise
         self._clear(name)
         return framework
@@ -289,7 +286,6 @@ class FrameworkLoader:
             found = held.origin.startswith(kinds) and held.source not in places
             if found and name in self.registry:
                 self.registry.unregister(name)
-                self._loaded.pop(name, None)
 
     def _fail(self, source: str, name: str, exc: FrameworkLoadError) -> None:
         self._failures[source] = LoadFailure(name, source, exc.message, exc.hint)
@@ -322,7 +318,10 @@ class FrameworkLoader:
         ]
 
     def _follow(self, change: Change) -> None:
-        """Let the module of an integration go that is closed: nothing asks for its source."""
+        """Forget what is gone, and let the module of a closed integration go with it."""
+        if isinstance(change, Unregistered):  # perhaps not by us
+            self._loaded.pop(change.name, None)
+            self._displaced.pop(change.name, None)
         if not isinstance(change, Closed):
             return
         module = type(change.integration).__module__
