@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -16,7 +15,7 @@ from tframex_nb.notebook.progress import ProgressLine, bar
 from tframex_nb.notebook.tables import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from tframex_nb.frameworks.base import Capability
     from tframex_nb.frameworks.environments import Environment, InstallPlan, Progress
@@ -39,7 +38,6 @@ VERBS = {
     "show": "NAME",
     "why": "TEMPLATE",
 }
-SIGNS = {"native": "", "partial": "~"}
 MEGABYTE = 1_000_000
 
 
@@ -89,7 +87,7 @@ async def _table(frameworks: Frameworks, name: str = "", note: str = "") -> Tabl
             row["version"],
             row["state"],
             row["mode"],
-            _abilities(row["capabilities"]),
+            row["capabilities"],
             row["runs"],
             row["failures"],
             row["why_not"],
@@ -158,11 +156,11 @@ async def _install(session: Session, name: str, display: str, *, offline: bool) 
 def _size(name: str, plan: InstallPlan) -> str:
     parts = [
         f"installing {name}: {plan.packages} packages",
-        f"{plan.download_mb:,.0f} MB to fetch at most",
-        f"{plan.disk_mb:,.0f} MB on disk in {plan.path}",
+        f"{plan.download_mb:,.0f} MB to fetch" if plan.download_mb else "",
+        f"{plan.disk_mb:,.0f} MB on disk" if plan.disk_mb else "",
         plan.note,
     ]
-    return ", ".join(part for part in parts if part)
+    return f"{', '.join(part for part in parts if part)}; into {plan.path}"
 
 
 def _installed(name: str, version: str, made: Environment) -> str:
@@ -205,20 +203,12 @@ def _check(options: Any) -> None:  # argparse's Namespace
         raise UsageError("--offline goes with: install NAME")
 
 
-def _abilities(capabilities: str | Mapping[str, Capability]) -> str:
-    """Return what a framework can: ``~`` before what it can in part, nothing where it cannot."""
-    if not isinstance(capabilities, Mapping):
-        return capabilities
-    met = [name for name in _sorted(capabilities) if capabilities[name].met]
-    return ", ".join(SIGNS[capabilities[name].level] + name for name in met)
-
-
 def _described(capability: Capability) -> str:
     reason = f": {capability.reason}" if capability.reason else ""
     return f"{capability.level}{reason}"
 
 
-def _sorted(names: Mapping[str, Capability] | Sequence[str]) -> list[str]:
+def _sorted(names: Mapping[str, Capability]) -> list[str]:
     """Return capabilities in the usual order, those of an adapter's own after them."""
     known = [name for name in CAPABILITIES if name in names]
     return [*known, *sorted(name for name in names if name not in CAPABILITIES)]
