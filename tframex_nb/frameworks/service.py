@@ -242,7 +242,7 @@ class Frameworks:
         *,
         tools: Sequence[ToolHandle] = (),
         log: Callable[[str], None],
-        cell_id: str | None = None,
+        cell_id: str = "",
     ) -> None:
         """Run source in a framework's worker, where later runs find what it defines."""
         await self.start()
