@@ -117,10 +117,16 @@ class EndpointModel(PooledModel):
         self._siblings.add(other)
         return other
 
+    def let_go(self) -> None:
+        """Close the connections from any thread, on their own loop; what is read there goes on."""
+        inner, self._inner = self._inner, None
+        if inner is not None:
+            inner.let_go()
+
     async def aclose(self) -> None:
         """Close the connections; a later call opens new ones."""
         for other in self._siblings:
-            other._inner = None  # noqa: SLF001 - one of us; its loop closes what nobody reads
+            other.let_go()
         inner, self._inner = self._inner, None
         if inner is not None:
             await inner.aclose()

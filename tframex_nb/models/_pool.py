@@ -147,10 +147,16 @@ class Pool:
         self._siblings.add(other)
         return other
 
+    def let_go(self) -> None:
+        """Close the connections from any thread, on their own loop; what is read there goes on."""
+        home, self._home = self._home, None
+        if home is not None and not self._open and not home.loop.is_closed():
+            asyncio.run_coroutine_threadsafe(_close(home), home.loop)
+
     async def aclose(self) -> None:
         """Close every connection; the next request opens new ones."""
         for other in self._siblings:
-            other._home = None  # noqa: SLF001 - one of us; its loop closes what nobody reads
+            other.let_go()
         home, self._home = self._home, None
         if home is not None and home.loop is asyncio.get_running_loop():
             await home.keeper.aclose()
@@ -194,6 +200,10 @@ class Pool:
             f"(TFRAMEX_MAX_CONNECTIONS={limit * 2})",
             url=public_url(self._url),
         )
+
+
+async def _close(home: _Home) -> None:
+    await home.keeper.aclose()
 
 
 async def _keep(clients: list[httpx.AsyncClient]) -> AsyncGenerator[None, None]:

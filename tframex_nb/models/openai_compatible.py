@@ -185,6 +185,10 @@ class VLLMModel(PooledModel):
             raise from_status(self._target, response.status_code, response.headers, body)
         return _names(self._target, body, response.headers)
 
+    def let_go(self) -> None:
+        """Close the connections from any thread, on their own loop; what is read there goes on."""
+        self._pool.let_go()
+
     async def aclose(self) -> None:
         """Close the connections; a later call opens new ones."""
         await self._pool.aclose()

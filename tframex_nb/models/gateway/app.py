@@ -112,8 +112,8 @@ class _Exchange:
             self._watching.cancel()
 
     def cut(self) -> None:
-        """End this answer now, and the model call under it."""
-        if self._task is not None and not self._cutting:
+        """End this answer now, and the model call under it, unless it has all been given."""
+        if self._task is not None and not self._cutting and not self._complete:
             self._cutting = True
             self._task.cancel()
 

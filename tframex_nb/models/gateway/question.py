@@ -52,7 +52,7 @@ def read_question(body: bytes) -> Question:
     if not isinstance(messages, list) or not messages or not _all_objects(messages):
         message = "'messages' must be a list of messages, not empty"
         raise Refusal(400, message, "invalid_messages")
-    if data.get("n") not in {None, 1}:
+    if data.get("n") is not None and data["n"] != 1:
         raise Refusal(400, "there is one choice: leave 'n' out", "unsupported_value")
     options = data.get("stream_options")
     return Question(
