@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import driver
 from driver import CHECKS, Bench, call, same, say, text_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 WIRE = {  # driver.py's checks that hold for each
     "autogen": (
@@ -201,6 +199,27 @@ async def plain_answer(bench: Bench) -> dict:
 
 
 @own
+async def tools_at_once(bench: Bench) -> dict:
+    """smolagents: two calls of one message run at once, and both results are told."""
+    started = {name: asyncio.Event() for name in ("left", "right")}
+
+    async def side(name, other):
+        started[name].set()
+        await asyncio.wait_for(started[other].wait(), 5)
+        return f"the {name} one"
+
+    tools = (
+        bench.tool("left", lambda _: side("left", "right")),
+        bench.tool("right", lambda _: side("right", "left")),
+    )
+    bench.tap.script = [call(("c1", "left", "{}"), ("c2", "right", "{}")), say("Both.")]
+    same(await bench.run(bench.request("Both?", tools=tools)), "Both.")
+    told = text_of(bench.tap.bodies[1]["messages"][-1])
+    same(told, "Observation:\nthe left one\nthe right one")
+    return {}
+
+
+@own
 async def plans(bench: Bench) -> dict:
     """smolagents: a plan is no part of the answer."""
     bench.tap.script = [say("1. ", "think"), answered(bench, "Done.")]
@@ -235,6 +254,19 @@ async def code(bench: Bench) -> dict:
     names = [type(e).__name__ for e in bench.events]
     same(names, ["ToolCallStarted", "ToolResult", "TextDelta"])
     return {"result": bench.events[1].content}
+
+
+@own
+async def home_is_left_alone(bench: Bench) -> dict:
+    """CrewAI: nothing is written under the home folder, and what it needs goes in the end."""
+    home = Path(os.environ["HOME"])
+    same([str(path) for path in home.rglob("*")], [])
+    folder = Path(os.environ["CREWAI_STORAGE_DIR"])
+    assert folder.is_dir()
+    await bench.adapter.aclose()
+    assert not folder.exists()
+    await bench.adapter.initialize()
+    return {}
 
 
 @own
@@ -313,6 +345,21 @@ async def crew(bench: Bench) -> tuple[str, str]:
         texts.append(await bench.run(request))
         assert "On the sea." in json.dumps(bench.tap.bodies[-2]["messages"])
     same(texts[0], "**Writer**\n\nA poem.\n\n**Critic**\n\nGood.")
+
+    two = build(bench.access())
+    two.tasks[1].description = "Judge it by {measure}."
+    try:
+        await bench.run(bench.request("the sea", subject=two))
+    except bench.errors.InvalidInput as exc:
+        same(str(exc).split(",")[:2], ["the crew reads measure", " topic"])
+    bench.tap.script = [say("A."), say("B.")]
+    asked = json.dumps({"topic": "land", "measure": "ear"})
+    same(await bench.run(bench.request(asked, subject=two)), "**Writer**\n\nA.\n\n**Critic**\n\nB.")
+    assert "by ear" in json.dumps(bench.tap.bodies[-1]["messages"])
+    bench.tap.script = [say("A ", "poem.")]
+    poet = build(bench.access()).agents[0]
+    same(await bench.run(bench.request("the sea", subject=poet)), "A poem.")
+    same(len(bench.deltas), 2)
 
     class Shout(Flow):
         @start()
@@ -431,10 +478,11 @@ OWN = {
     "autogen": "exact_text second_turn deep_tool tool_fails many_steps documents subjects",
     "crewai": (
         "exact_text second_turn deep_tool tool_fails many_steps documents whole_answer subjects "
-        "runs_leave_nothing"
+        "runs_leave_nothing home_is_left_alone"
     ),
     "smolagents": (
         "exact_text second_turn deep_tool tool_fails many_steps plain_answer plans code "
+        "tools_at_once "
         "no_schema long_answer subjects runs_leave_nothing"
     ),
 }

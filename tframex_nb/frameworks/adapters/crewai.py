@@ -5,7 +5,7 @@ A builder makes CrewAI's model from ``model``, which it is handed::
     from crewai import LLM
 
     llm = LLM(model=model.name, base_url=model.base_url, api_key=model.api_key,
-              custom_openai=True, max_retries=0)
+              custom_openai=True, stream=True, max_retries=0)
 
 and returns a Crew, a Flow or an Agent. A crew's tasks, and a flow's state, read ``{prompt}`` (the
 cell's text) and ``{history}`` (what was said before it). A crew that reads one other name gets the
@@ -18,6 +18,7 @@ import asyncio
 import json
 import logging
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -79,35 +80,45 @@ class CrewAIFramework(FrameworkIntegration):
         "structured_output": PARTIAL("with tools it takes one more call of the model"),
         "human_in_loop": ABSENT("human_input reads a terminal, and a run has none"),
         "multi_agent": NATIVE,
-        "planning": NATIVE,
+        "planning": PARTIAL("with planning=True in what the user builds; the plan comes as text"),
         "code_execution": ABSENT("CrewAI has removed its code interpreter"),
     }
     configuration: ClassVar[Mapping[str, str]] = {
         "role": "who the agent is, a text (its name)",
         "goal": "what it is to reach, a text (its description)",
         "backstory": "what it knows of itself, a text, below the system prompt",
-        "planning": "whether it plans before it acts, true or false (false)",
     }
 
     async def validate_configuration(self, agent: Agent) -> ValidationResult:
         """Return the base's warnings, and an error for what is of the wrong type."""
         found = await super().validate_configuration(agent)
-        wanted = {"role": str, "goal": str, "backstory": str, "planning": bool}
-        names = {str: "a text", bool: "true or false"}
         errors = tuple(
-            Finding(f"configuration.{key}", f"must be {names[kind]}")
-            for key, kind in wanted.items()
-            if not isinstance(agent.configuration.get(key, kind()), kind)
+            Finding(f"configuration.{key}", "must be a text")
+            for key in self.configuration
+            if not isinstance(agent.configuration.get(key, ""), str)
         )
         return ValidationResult(errors, found.warnings)
 
     async def initialize(self) -> None:
         """Import CrewAI, its files kept out of the user's data folder, its log of errors off."""
-        os.environ.setdefault("CREWAI_STORAGE_DIR", _storage())
-        import crewai  # noqa: F401 - imported now, so that a run need not
-
+        if "CREWAI_STORAGE_DIR" not in os.environ:
+            os.environ["CREWAI_STORAGE_DIR"] = str(_storage())
+        # At import it writes a key for its cloud's credentials under the home folder
+        homes = {key: os.environ[key] for key in ("HOME", "LOCALAPPDATA") if key in os.environ}
+        os.environ.update(dict.fromkeys(homes, os.environ["CREWAI_STORAGE_DIR"]))
+        try:
+            import crewai  # noqa: F401 - imported now, so that a run need not
+        finally:
+            os.environ.update(homes)
         logging.getLogger("crewai").setLevel(logging.CRITICAL)
         logging.getLogger().addFilter(_is_news)
+
+    async def aclose(self) -> None:
+        """Clear away the folder of this process."""
+        folder = Path(os.environ.get("CREWAI_STORAGE_DIR", ""))
+        if folder.name.startswith(f"tframex-nb-crewai-{os.getpid()}-"):
+            del os.environ["CREWAI_STORAGE_DIR"]
+            shutil.rmtree(folder, ignore_errors=True)
 
     async def execute_agent_streaming(
         self, request: AgentExecutionRequest
@@ -130,13 +141,28 @@ class CrewAIFramework(FrameworkIntegration):
             yield TextDelta(whole)
 
 
-def _storage() -> str:
-    """Return a folder of this user's own: absolute, so CrewAI takes it instead of its place."""
-    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
-    folder = Path(tempfile.gettempdir(), f"tframex-nb-crewai-{user}")
-    folder.mkdir(mode=0o700, exist_ok=True)
-    mine = not hasattr(os, "getuid") or folder.lstat().st_uid == user
-    return str(folder) if mine else tempfile.mkdtemp(prefix="tframex-nb-crewai-")
+def _storage() -> Path:
+    """Return a new folder of this process; being absolute, CrewAI takes it in place of its own.
+
+    A process that was killed leaves its folder behind: the next one clears it away.
+    """
+    prefix = "tframex-nb-crewai-"
+    if hasattr(os, "getuid"):
+        for old in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+            pid = old.name.removeprefix(prefix).partition("-")[0]
+            if pid.isdigit() and old.lstat().st_uid == os.getuid() and not _lives(int(pid)):
+                shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-"))
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -191,6 +217,9 @@ def _answer(request: AgentExecutionRequest) -> str:
     from crewai import Agent, Crew, Flow
 
     subject = request.subject
+    for member in getattr(subject, "agents", (subject,)):
+        if hasattr(getattr(member, "llm", None), "stream"):
+            member.llm.stream = True
     if isinstance(subject, Crew | Flow):
         return _kickoff(subject, request)
     if subject is not None and not isinstance(subject, Agent):
@@ -219,7 +248,6 @@ def _agent(request: AgentExecutionRequest) -> Any:  # a crewai.Agent
         role=config.get("role") or agent.name or "assistant",
         goal=config.get("goal") or about or "Answer the user.",
         backstory="\n\n".join(filter(None, (request.system, config.get("backstory")))),
-        planning=config.get("planning", False),
         llm=_model(request),
         tools=[_tool(handle) for handle in request.tools],
         max_iter=request.max_steps,
@@ -299,9 +327,6 @@ def _kickoff(subject: Any, request: AgentExecutionRequest) -> str:
                 hint='write the cell as a JSON object: {"' + missing[0] + '": …}',
             )
         inputs |= dict.fromkeys(missing, request.prompt)
-        for agent in subject.agents:
-            if hasattr(agent.llm, "stream"):
-                agent.llm.stream = True
     output = subject.kickoff(inputs=inputs)
     return str(getattr(output, "raw", output))
 
