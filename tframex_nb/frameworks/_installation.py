@@ -143,7 +143,7 @@ class Installation:
             python=self.place / "bin" / "python",
             lock_hash=self.lock.digest,
             versions=_versions(self.place),
-            size_mb=round(size_of(self.place) / MB, 1),
+            size_mb=round(size_of(self.place) / MB, 2),
             python_version=self.python.version,
         )
         write_marker(environment)

@@ -125,10 +125,12 @@ async def watch_uv(
         reader.drain()
         return ended.result()
     finally:
-        if not ended.done():
-            _kill_group(process.pid)
-            await asyncio.shield(ended)
-        reader.close()
+        try:
+            if not ended.done():
+                _kill_group(process.pid)
+                await asyncio.shield(ended)
+        finally:
+            reader.close()
 
 
 class _Reader:
