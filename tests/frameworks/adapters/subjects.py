@@ -43,6 +43,21 @@ def langgraph_team(model):
     return graph  # compiled by whoever runs it
 
 
+def langgraph_nested(model):
+    from langchain.agents import create_agent
+    from langchain_core.tools import tool
+
+    inner = create_agent(_chat_openai(model))
+
+    @tool
+    async def ask(input: str) -> str:  # noqa: A002 - the name that all the frameworks use here
+        """Ask another agent."""
+        done = await inner.ainvoke({"messages": [("user", input)]})
+        return done["messages"][-1].text
+
+    return create_agent(_chat_openai(model), tools=[ask])
+
+
 def langgraph_asking(_model):
     from langgraph.checkpoint.memory import InMemorySaver
     from langgraph.graph import START, MessagesState, StateGraph
@@ -71,6 +86,13 @@ def openai_agents_team(model):
     own = OpenAIChatCompletionsModel(model.name, openai_client=model.openai_client())
     writer = Agent("writer", instructions="Write.", model=own, tools=[count])
     return Agent("front", instructions="Hand over.", handoffs=[writer])
+
+
+def openai_agents_nested(_model):
+    from agents import Agent
+
+    inner = Agent("inner")
+    return Agent("outer", tools=[inner.as_tool("ask", "Ask another agent.")])
 
 
 def openai_agents_asking(_model):
@@ -120,6 +142,13 @@ def agent_framework_team(model):
     writer = Agent(_chat_client(model), "Write.", name="writer")
     editor = Agent(_chat_client(model), "Edit.", name="editor")
     return WorkflowBuilder(start_executor=writer).add_edge(writer, editor).build()
+
+
+def agent_framework_nested(model):
+    from agent_framework import Agent
+
+    inner = Agent(_chat_client(model), name="inner", description="Answers.")
+    return Agent(_chat_client(model), tools=[inner.as_tool(name="ask", arg_name="input")])
 
 
 def agent_framework_asking(model):

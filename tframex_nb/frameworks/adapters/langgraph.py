@@ -67,7 +67,7 @@ class LangGraphFramework(FrameworkIntegration):
         "LANGSMITH_TRACING_V2": "false",  # the older name, which is asked first
     }
     configuration: ClassVar[Mapping[str, str]] = {
-        "recursion_limit": "supersteps that the graph may take; else twice max_steps",
+        "recursion_limit": "supersteps that the graph may take; else three times max_steps",
     }
     configuration_types: ClassVar[Mapping[str, type]] = {"recursion_limit": int}
 
@@ -83,7 +83,7 @@ class LangGraphFramework(FrameworkIntegration):
         from langchain_core.messages import AIMessage
         from langgraph.errors import GraphRecursionError
 
-        limit = request.agent.configuration.get("recursion_limit", 2 * request.max_steps)
+        limit = request.agent.configuration.get("recursion_limit", 3 * request.max_steps)
         thread = request.run_id or uuid.uuid4().hex
         config = {"recursion_limit": limit, "configurable": {"thread_id": thread}}
         async with _graph(request) as graph:
@@ -151,6 +151,7 @@ def _agent(
     client: Any,  # an openai.AsyncOpenAI
 ) -> Any:  # a compiled graph
     from langchain.agents import create_agent
+    from langchain.agents.middleware import after_model
     from langchain.agents.structured_output import ProviderStrategy
     from langchain_openai import ChatOpenAI
 
@@ -169,7 +170,26 @@ def _agent(
         http_socket_options=(),
     )
     form = None if request.schema is None else ProviderStrategy(dict(request.schema))
-    return create_agent(model, [_tool(each) for each in request.tools], response_format=form)
+    return create_agent(
+        model,
+        [_tool(each) for each in request.tools],
+        response_format=form,
+        middleware=[after_model(can_jump_to=["model"])(_answer_broken_calls)],
+    )
+
+
+def _answer_broken_calls(state: Any, _runtime: object) -> dict[str, Any] | None:  # the graph's
+    """Answer calls whose arguments are no JSON; without it they would end the run in silence."""
+    from langchain_core.messages import ToolMessage
+
+    last = state["messages"][-1]
+    if not last.invalid_tool_calls:
+        return None
+    answers = [
+        ToolMessage(f"The arguments are no JSON object: {call['args']}", tool_call_id=call["id"])
+        for call in last.invalid_tool_calls
+    ]
+    return {"messages": answers} if last.tool_calls else {"messages": answers, "jump_to": "model"}
 
 
 def _tool(handle: ToolHandle) -> Any:  # a langchain_core.tools.StructuredTool

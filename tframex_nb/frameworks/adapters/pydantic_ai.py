@@ -140,12 +140,16 @@ def _run(
 
 def _tool(handle: ToolHandle) -> Any:  # a pydantic_ai.Tool
     from pydantic_ai import Tool
+    from pydantic_core import SchemaValidator
+    from pydantic_core import core_schema as schema
 
     async def run(**arguments: Any) -> str:  # any JSON
         return await handle(arguments)
 
-    schema = dict(handle.parameters)
-    return Tool.from_schema(run, handle.name, handle.description, schema)
+    tool = Tool.from_schema(run, handle.name, handle.description, dict(handle.parameters))
+    # it would take any JSON: what is no object goes back to the model, as what is no JSON does
+    tool.function_schema.validator = SchemaValidator(schema.dict_schema(schema.str_schema()))
+    return tool
 
 
 def _message(message: Message) -> Any:  # a pydantic_ai.messages.ModelMessage
