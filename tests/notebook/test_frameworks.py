@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from typing import TYPE_CHECKING
 
 import pytest
-from package_index import IndexServer, PackageIndex, wheel
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 pytestmark = pytest.mark.kernel
 
@@ -59,22 +53,6 @@ FAILING = (
     .replace("class Shout", "class Mute")
 )
 
-FILED = """
-from tframex_nb.frameworks.base import NATIVE, FrameworkIntegration
-from tframex_nb.messages import TextDelta
-
-class Tiny(FrameworkIntegration):
-    name = "tiny"
-    module = distribution = "alpha"
-    lock = "tiny.txt"
-    capabilities = {"streaming": NATIVE}
-
-    async def execute_agent_streaming(self, request):
-        import alpha
-
-        yield TextDelta(f"alpha {alpha.__version__}")
-"""
-
 
 def value(kernel, expression: str) -> str:
     cell = kernel.run(expression)
@@ -83,53 +61,9 @@ def value(kernel, expression: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def index() -> Iterator[PackageIndex]:
-    """A package index on loopback, the only one that uv knows."""
-    served = PackageIndex(
-        {
-            "alpha-1.0-py3-none-any.whl": wheel("alpha", requires="beta"),
-            "beta-2.5-py3-none-any.whl": wheel("beta", "2.5"),
-        }
-    )
-    server = IndexServer(served)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield served
-    served.released.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-@pytest.fixture(scope="module")
-def shared_kernel(new_kernel, clock_server, index, tmp_path_factory) -> Iterator:
+def shared_kernel(bare_kernel):
     """A kernel on whose host no framework is installed."""
-    home = tmp_path_factory.mktemp("home")
-    kernel = new_kernel(
-        TFRAMEX_API_URL=clock_server.url,
-        TFRAMEX_MODEL="text-40",
-        TFRAMEX_FRAMEWORKS_DIR=str(home / "frameworks"),
-        UV_CACHE_DIR=str(home / "cache"),
-        UV_DEFAULT_INDEX=index.url,
-        UV_NO_CONFIG="1",
-        UV_HTTP_RETRIES="0",
-    )
-    assert kernel.run("%load_ext tframex_nb").status == "ok"
-    yield kernel
-    kernel.close()
-
-
-@pytest.fixture
-def tiny(kernel, index, tmp_path):
-    """An adapter in a file, whose framework is a small package of the index."""
-    (tmp_path / "tiny_adapter.py").write_text(FILED)
-    index.lock(tmp_path)
-    cell = kernel.run(f"%frameworks load {tmp_path}/tiny_adapter.py")
-    assert cell.status == "ok", cell.error
-    yield kernel
-    index.released.set()
-    kernel.run("%frameworks remove tiny")
-    kernel.run("%frameworks unload tiny")
+    return bare_kernel
 
 
 @pytest.fixture
@@ -364,7 +298,7 @@ def test_an_install_can_be_stopped_and_says_how_to_go_on(tiny, index):
 
 def test_an_install_that_fails_is_red_once(tiny, tmp_path):
     """Offline, a package that nobody ever fetched."""
-    (tmp_path / "tiny.txt").write_text(f"gamma==1.0 --hash=sha256:{'0' * 64}\n")
+    (tmp_path / "tiny.txt").write_text(f"gamma==1.0 \\\n    --hash=sha256:{'0' * 64}\n")
     cell = tiny.run("%frameworks install tiny --offline")
     assert cell.error[0].startswith("InstallFailed: ")
     assert len(cell.error) <= 3
@@ -380,10 +314,9 @@ def test_an_adapter_that_cannot_be_loaded_is_a_row(kernel, tmp_path):
     assert any("broken" in line and "failed" in line for line in shown.splitlines())
 
 
-def test_a_changed_adapter_file_is_reloaded(tiny, tmp_path):
-    tiny.run("%frameworks install tiny")
+def test_a_changed_adapter_file_is_reloaded(tiny, installed, tmp_path):
     path = tmp_path / "tiny_adapter.py"
-    path.write_text(FILED.replace("alpha {", "ALPHA {"))
+    path.write_text(path.read_text().replace("alpha {", "ALPHA {"))
     cell = tiny.run("%frameworks reload tiny")
     assert cell.status == "ok", cell.error
     assert tiny.run("%%agent -f tiny\ngo").markdown.startswith("ALPHA 1.0")

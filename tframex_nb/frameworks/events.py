@@ -9,6 +9,8 @@ from tframex_nb.messages import Event
 
 __all__ = ["FrameworkChosen", "FrameworkLog", "Waiting", "WorkerStarting"]
 
+LONG = 120  # characters of a print that people see
+
 
 @dataclass(frozen=True, slots=True)
 class FrameworkChosen(Event):
@@ -87,6 +89,7 @@ class FrameworkLog(Event):
 
     @property
     def line(self) -> str:
-        """The last line."""
+        """The last line, its beginning where it is long."""
         count = f" ({self.lines} lines)" if self.lines > 1 else ""
-        return f"{self.framework} printed{count}: {self.text}"
+        text = self.text if len(self.text) <= LONG else f"{self.text[: LONG - 1]}…"
+        return f"{self.framework} printed{count}: {text}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextvars
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -36,11 +37,14 @@ async def run_framework_cell(session: Session, name: str, source: str) -> None:
     """
     if not source.strip():
         raise UsageError(f"the cell is empty: write below %%framework {name} what its worker runs")
+    # A worker is read in the context of the cell that started it, and ipykernel looks there to
+    # know whose output it is.
+    here = contextvars.copy_context()
     await session.runtime.frameworks.run_cell(
         name,
         source,
         tools=tools_of(session.shell.user_ns, source),
-        log=_print,
+        log=lambda line: here.run(_print, line),
         cell_id=session.cell,
     )
     remember_names(session, name, source)
