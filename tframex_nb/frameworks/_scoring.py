@@ -15,9 +15,9 @@ from tframex_nb.frameworks.templates import GENERIC, Template, TemplateFramework
 from tframex_nb.frameworks.versions import split_template, within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
-    from tframex_nb.frameworks.base import Capability, FrameworkIntegration
+    from tframex_nb.frameworks.base import Capability, Finding, FrameworkIntegration
     from tframex_nb.frameworks.measured import Figures
     from tframex_nb.frameworks.policies import Point, Policy
     from tframex_nb.frameworks.registry import FrameworkRegistry
@@ -99,6 +99,16 @@ def rank(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
 
 
 @dataclass(slots=True)
+class Draft:
+    """What is known of a framework before it is scored."""
+
+    levels: dict[str, Capability]
+    readiness: Readiness
+    excluded: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
 class Scorer:
     """What one resolution needs to judge its candidates."""
 
@@ -110,49 +120,45 @@ class Scorer:
     measured: Mapping[str, Figures]
     template_range: Callable[[str, str], str]
 
-    def prepare(self, name: str, framework: FrameworkIntegration) -> Candidate:
-        """Return a candidate without points, excluded where it cannot do what is needed."""
+    def look(self, name: str, framework: FrameworkIntegration) -> Draft:
+        """Return what is known of a framework, excluded where it cannot do what is needed."""
         levels, reason = self._levels(framework)
         readiness = self.readiness(name, framework)
-        return Candidate(
-            name,
-            excluded=reason or self._missing(levels) or self._versions(name, framework, readiness),
-            readiness=readiness,
-            levels=levels,
-            origin=self.pool.origins.get(name, ""),
-            preferred=self.pool.preferred.get(name),
-            weight=self.weight(name),
-            warnings=_untested(framework, readiness),
-        )
+        reason = reason or _missing(levels) or self._versions(name, framework, readiness)
+        return Draft(levels, readiness, reason, _untested(framework, readiness))
 
-    def finish(self, found: Candidate, said: ValidationResult | str) -> Candidate:
-        """Return the candidate with its points; ``said`` is its validation, or why there is none.
+    def judge(self, name: str, draft: Draft, said: ValidationResult | str) -> Candidate:
+        """Return the candidate; ``said`` is its validation, or why there is none.
 
         Raises SettingsError where the policy fails.
         """
+        pool, weight = self.pool, self.weight(name)
+        preferred = pool.preferred.get(name)
+        excluded, warnings, total = draft.excluded, draft.warnings, 0.0
+        points: tuple[Point, ...] = ()
         if isinstance(said, str):
-            return _excluded(found, said)
-        facts = CandidateFacts(
-            found.name,
-            said,
-            found.levels,
-            found.weight,
-            found.preferred,
-            self.measured.get(found.name),
-            self.pool.template_id,
-        )
-        points = _points(self.policy, facts)
+            excluded = excluded or said
+        else:
+            seen = self.measured.get(name)
+            points, total = _points(
+                self.policy,
+                CandidateFacts(name, said, draft.levels, weight, preferred, seen, pool.template_id),
+            )
+            if said.errors:
+                excluded = f"its configuration is not valid: {_findings(said.errors)}"
+            if said.warnings:
+                warnings = (*warnings, *map(str, said.warnings))
         return Candidate(
-            found.name,
+            name,
             points,
-            math.fsum(point.value for point in points),
-            f"its configuration is not valid: {_findings(said)}" if said.errors else "",
-            found.readiness,
-            found.levels,
-            found.origin,
-            found.preferred,
-            found.weight,
-            (*found.warnings, *(str(each) for each in said.warnings)),
+            total,
+            excluded,
+            draft.readiness,
+            draft.levels,
+            pool.origins.get(name, ""),
+            preferred,
+            weight,
+            warnings,
         )
 
     def _levels(self, framework: FrameworkIntegration) -> tuple[dict[str, Capability], str]:
@@ -163,13 +169,6 @@ class Scorer:
             return {name: has.get(name, _UNTOLD) for name in self.required}, ""
         except Exception as exc:  # noqa: BLE001 - an adapter's own fault excludes it, with its text
             return {}, f"it cannot tell its capabilities: {type(exc).__name__}: {exc}"
-
-    def _missing(self, levels: Mapping[str, Capability]) -> str:
-        return "; ".join(
-            f"{name} is absent: {each.reason}" if each.reason else f"{name} is absent"
-            for name, each in levels.items()
-            if each.level == "absent"
-        )
 
     def _versions(self, name: str, framework: FrameworkIntegration, readiness: Readiness) -> str:
         """Return why a version does not fit; what is not known, and not set, fits."""
@@ -216,16 +215,10 @@ def _say_unknown(pool: Pool, known: Iterable[str]) -> None:
         )
 
 
-def _excluded(found: Candidate, reason: str) -> Candidate:
-    return Candidate(
-        found.name,
-        excluded=reason,
-        readiness=found.readiness,
-        levels=found.levels,
-        origin=found.origin,
-        preferred=found.preferred,
-        weight=found.weight,
-        warnings=found.warnings,
+def _missing(levels: Mapping[str, Capability]) -> str:
+    absent = [(name, each.reason) for name, each in levels.items() if each.level == "absent"]
+    return "; ".join(
+        f"{name} is absent: {why}" if why else f"{name} is absent" for name, why in absent
     )
 
 
@@ -235,11 +228,13 @@ def _untested(framework: FrameworkIntegration, readiness: Readiness) -> tuple[st
     return (f"its adapter was tested with {framework.versions}, here is {readiness.version}",)
 
 
-def _points(policy: Policy, facts: CandidateFacts) -> tuple[Point, ...]:
+def _points(policy: Policy, facts: CandidateFacts) -> tuple[tuple[Point, ...], float]:
+    """Return the points and their sum."""
     try:
-        points: Sequence[Point] = tuple(policy.score(facts))
-        if all(math.isfinite(point.value) and point.reason for point in points):
-            return tuple(points)
+        points = tuple(policy.score(facts))
+        total = math.fsum([point.value for point in points])
+        if math.isfinite(total):
+            return points, total
         why = f"it gave {points}"
     except Exception as exc:
         raise _policy_failed(policy, facts, f"{type(exc).__name__}: {exc}") from exc
@@ -253,5 +248,5 @@ def _policy_failed(policy: Policy, facts: CandidateFacts, why: str) -> SettingsE
     )
 
 
-def _findings(said: ValidationResult) -> str:
-    return "; ".join(str(each) for each in said.errors)
+def _findings(errors: Iterable[Finding]) -> str:
+    return "; ".join(str(each) for each in errors)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["validate_all"]
 
 _OURS = FrameworkIntegration.validate_configuration
+_VALID = ValidationResult()
 
 Answer = ValidationResult | str  # what it said, or why it said nothing
 
@@ -28,9 +29,10 @@ async def validate_all(
     """
     answers: dict[str, Answer] = {}
     tasks: dict[str, asyncio.Task[ValidationResult]] = {}
+    configured = bool(agent.configuration)  # ours looks at nothing else
     for name, framework in frameworks.items():
         if type(framework).validate_configuration is _OURS:  # never waits: no task, no clock
-            answers[name] = await framework.validate_configuration(agent)
+            answers[name] = await framework.validate_configuration(agent) if configured else _VALID
         else:
             tasks[name] = asyncio.ensure_future(framework.validate_configuration(agent))
     if tasks:

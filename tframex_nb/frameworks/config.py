@@ -257,13 +257,13 @@ class RuntimeConfig(_Strict):
 
     def limits(self, name: str) -> Limits:
         """Return what is set for a framework, which may be nothing."""
-        return self.framework_specific.get(name, Limits())
+        return self.framework_specific.get(name) or Limits()
 
     def weight(self, name: str) -> float:
         """Return a framework's weight: its own, that of ``weights``, or the built-in one."""
-        own = self.limits(name).weight
-        if own is not None:
-            return own
+        own = self.framework_specific.get(name)
+        if own is not None and own.weight is not None:
+            return own.weight
         return self.weights.get(name, WEIGHTS.get(name, OTHER_WEIGHT))
 
     def strangers(self, known: Iterable[str]) -> tuple[str, ...]:

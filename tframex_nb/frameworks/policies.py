@@ -72,7 +72,7 @@ class Standard:
 
     def score(self, facts: CandidateFacts) -> Sequence[Point]:
         """Return the points."""
-        return (*basic(facts), Point("weight", facts.weight))
+        return (*basic(facts), _weight(facts.weight))
 
 
 class Measured:
@@ -152,6 +152,11 @@ _VALID = Point("valid", VALID)
 
 def _per_error(count: int) -> Point:
     return Point(f"{count} error{'' if count == 1 else 's'}", PER_ERROR * count)
+
+
+@functools.lru_cache(maxsize=256)
+def _weight(weight: float) -> Point:
+    return Point("weight", weight)
 
 
 @functools.lru_cache(maxsize=256)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FrameworkResolverService"]
 
-KEPT = 4096  # resolutions
+KEPT = 20_000  # candidates in all the results that are kept
 VALIDATION_SECONDS = 2.0
 ATTEMPTS = 5  # where the registry changes while a framework is being chosen
 
@@ -73,6 +73,7 @@ class FrameworkResolverService:
         self._validation_seconds = validation_seconds
         self._lock = threading.Lock()
         self._cache: OrderedDict[Hashable, Resolution] = OrderedDict()
+        self._kept = 0
         self._epoch: Hashable = None
         self._swaps = 0
         self._figures: tuple[Hashable, dict[str, Figures]] = (None, {})
@@ -156,12 +157,11 @@ class FrameworkResolverService:
         required = requirements_of(pool, requirements.get_required_capabilities())
         frameworks = self.registry.get_frameworks(pool.origins)
         scorer = self._scorer(pool, required, measured)
-        looked_at = [scorer.prepare(name, each) for name, each in frameworks.items()]
-        fit = {each.name: frameworks[each.name] for each in looked_at if not each.excluded}
+        drafts = {name: scorer.look(name, each) for name, each in frameworks.items()}
+        fit = {name: frameworks[name] for name, each in drafts.items() if not each.excluded}
         said = await validate_all(fit, agent, self._validation_seconds)
         candidates = rank(
-            scorer.finish(each, said[each.name]) if each.name in said else each
-            for each in looked_at
+            scorer.judge(name, each, said.get(name, "")) for name, each in drafts.items()
         )
         ranked = Resolution(
             pool.template_id,
@@ -249,10 +249,16 @@ class FrameworkResolverService:
         with self._lock:
             if now != self._epoch:
                 self._cache.clear()
-                self._epoch = now
+                self._kept, self._epoch = 0, now
+            before = self._cache.pop(key, None)
+            self._kept += _size(ranked) - (_size(before) if before is not None else 0)
             self._cache[key] = ranked
-            while len(self._cache) > KEPT:
-                self._cache.popitem(last=False)
+            while self._kept > KEPT and len(self._cache) > 1:
+                self._kept -= _size(self._cache.popitem(last=False)[1])
+
+
+def _size(ranked: Resolution) -> int:
+    return 1 + len(ranked.candidates)
 
 
 async def _initialize(framework: FrameworkIntegration) -> None:
@@ -268,6 +274,9 @@ async def _initialize(framework: FrameworkIntegration) -> None:
         ) from exc
 
 
+_HERE = Readiness(ready=True, mode="in-process")
+
+
 @functools.lru_cache(maxsize=1024)
 def _importable(module: str) -> bool:
     return importable(module)
@@ -277,7 +286,7 @@ def _readiness_here(framework: FrameworkIntegration) -> Readiness:
     """Return whether a framework can be imported in this process; kept until the process ends."""
     module = framework.module
     if not module or _importable(module):
-        return Readiness(ready=True, mode="in-process")
+        return _HERE
     return Readiness(
         ready=False,
         reason=f"{module} is not installed here",
