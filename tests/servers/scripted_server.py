@@ -151,6 +151,9 @@ class ScriptedServer:
                 self.busiest = max(self.busy, self.busiest)
                 try:
                     await self._reply(request, reader, writer)
+                except (ConnectionResetError, BrokenPipeError):
+                    request.closed.set()
+                    raise
                 finally:
                     self.busy -= 1
         except (ConnectionError, asyncio.CancelledError):
@@ -178,10 +181,9 @@ class ScriptedServer:
         for chunk in say.chunks(len(self.requests)):
             await _send(writer, f"data: {json.dumps(chunk)}\n\n")
         if say.cut:
-            raise ConnectionResetError
+            raise ConnectionAbortedError
         if say.hold:
             await reader.read()  # the client says nothing more: this ends when it goes away
-            request.closed.set()
             raise ConnectionResetError
         for chunk in say.ending():
             await _send(writer, f"data: {json.dumps(chunk)}\n\n")
