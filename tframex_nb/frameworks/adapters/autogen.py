@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -173,7 +174,8 @@ def _tools(request: AgentExecutionRequest) -> list[Any]:
             return ToolSchema(name=self.name, description=self.description, parameters=parameters)
 
         async def run_json(self, args: Any, *_: Any, **__: Any) -> str:
-            text: str = await self._handle(dict(args))
+            given = dict(args) if isinstance(args, dict) else json.dumps(args)
+            text: str = await self._handle(given)
             return text
 
         async def run(self, args: BaseModel, cancellation_token: Any) -> str:
