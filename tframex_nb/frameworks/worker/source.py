@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 import linecache
+import sys
 import types
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +67,7 @@ def _collect(name: str, value: Any, texts: dict[str, str]) -> None:
         texts[name] = f"from {module} import {own} as {name}"
         return
     if not isinstance(value, type | types.FunctionType):
-        texts[name] = f"{name} = {value!r}"
+        texts[name] = _constant(name, value)
         return
     node, text, namespace = _definition(value)
     texts[name] = ""  # it may need itself
@@ -74,6 +76,21 @@ def _collect(name: str, value: Any, texts: dict[str, str]) -> None:
             _collect(needed, namespace[needed], texts)
     del texts[name]  # behind what it needs
     texts[name] = text
+
+
+def _constant(name: str, value: Any) -> str:
+    """Return the text that makes ``name`` be a value: an import of it, or a literal."""
+    home = type(value).__module__
+    for known, other in vars(sys.modules[home]).items():
+        if other is value and home != "__main__":
+            return f"from {home} import {known} as {name}"
+    with contextlib.suppress(ValueError, SyntaxError):
+        if ast.literal_eval(repr(value)) == value:
+            return f"{name} = {value!r}"
+    raise FrameworkLoadError(
+        f"{name!r}, a {type(value).__name__}, cannot be sent to the adapter's worker",
+        hint="make it inside the class, or put the adapter into a file",
+    )
 
 
 def _definition(value: Any) -> tuple[ast.AST, str, Mapping[str, Any]]:
