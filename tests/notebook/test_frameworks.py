@@ -265,7 +265,7 @@ def test_an_install_tells_its_size_moves_in_one_line_and_ends_in_one(tiny, index
     )
     cell = tiny.start("%frameworks install tiny")
     cell.wait_for("installing tiny: 2 packages")
-    cell.wait_for("resolving")
+    cell.wait_for(" · 1 s")
     time.sleep(0.5)
     index.released.set()
     tiny.wait(cell)

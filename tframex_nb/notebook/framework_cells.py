@@ -45,7 +45,7 @@ async def run_framework_cell(session: Session, name: str, source: str) -> None:
         source,
         tools=tools_of(session.shell.user_ns, source),
         log=lambda line: here.run(_print, line),
-        cell_id=session.cell,
+        cell_id=session.cell or "",
     )
     remember_names(session, name, source)
 
