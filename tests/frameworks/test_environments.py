@@ -365,7 +365,7 @@ def test_a_folder_that_cannot_be_written_is_told(index: PackageIndex, tmp_path: 
     """Also for root, whom no permission stops: /proc takes no folders."""
     with pytest.raises(InstallFailed, match="cannot be written to") as caught:
         install(Environments(Path("/proc/environments")), index.lock(tmp_path))
-    assert "TFRAMEX_FRAMEWORKS_DIR=/path" in caught.value.hint
+    assert "TFRAMEX_FRAMEWORKS_DIR=/proc/environments: reads it" in caught.value.hint
 
 
 def test_a_shared_folder_is_looked_at_first_and_never_written(

@@ -133,7 +133,8 @@ def size_of(folder: Path) -> int:
 def discard(folder: Path, *, wait: bool = True) -> None:
     """Take a folder away at once, then delete it; also what earlier calls could not delete.
 
-    Without ``wait`` a thread deletes, and whoever stopped an installation need not wait for it.
+    Without ``wait`` a thread deletes, and whoever stopped an installation need not wait for it;
+    only the end of the process does.
     """
     root = folder.parent
     if folder.exists():
@@ -142,7 +143,7 @@ def discard(folder: Path, *, wait: bool = True) -> None:
     if wait:
         _delete(trash)
     else:
-        threading.Thread(target=_delete, args=(trash,), name="discard", daemon=True).start()
+        threading.Thread(target=_delete, args=(trash,), name="discard").start()
 
 
 def processes_in(folders: Iterable[Path]) -> list[int]:
@@ -212,7 +213,8 @@ def _open(path: Path) -> int:
     except OSError as exc:
         raise InstallFailed(
             f"the folder {path.parent} cannot be written to: {exc.strerror}",
-            hint=f"choose a folder of your own: {VARIABLE}=/path (PATH-like: the last is written)",
+            hint=f"{VARIABLE}={path.parent}{os.pathsep} reads it and writes to your own folder; "
+            f"{VARIABLE}=/path writes to another",
         ) from exc
 
 
