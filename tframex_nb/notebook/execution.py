@@ -56,6 +56,8 @@ async def show(session: Session, question: Question) -> Run:
                     assert run is not None, "a stream of run events sets .last"
                     run.notes = question.notes
                     display = _open(session, question, run)
+                if question.explain and event.type == "framework_chosen":
+                    run.parts.pop()  # the explanation says it already
                 display.feed(event, run)
     except NoFrameworkFits as exc:
         if question.explain and exc.resolution is not None:

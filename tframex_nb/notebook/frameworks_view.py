@@ -81,6 +81,8 @@ async def frameworks_view(session: Session, options: Any, display: str) -> objec
 async def _table(frameworks: Frameworks, name: str = "", note: str = "") -> Table:
     """Return all frameworks, or the one that a verb was about."""
     rows = [row for row in await frameworks.rows() if not name or row["name"] == name]
+    states = ("ready", "not installed")  # and then what has failed
+    rows.sort(key=lambda row: states.index(row["state"]) if row["state"] in states else len(states))
     cells = [
         (
             row["name"],
