@@ -478,6 +478,10 @@ async def schema(bench: Bench) -> dict:
     handle.parameters["required"].clear()
     text = await bench.run(bench.request("Look.", schema=wanted, tools=(handle,)))
     same(json.loads(text), {"city": "Oslo", "people": 7})
+    inner = {"type": "object", "properties": {"a": {"type": "array", "items": {"type": "string"}}}}
+    untitled = {"type": "object", "properties": {"p": {"$ref": "#/$defs/P"}}, "$defs": {"P": inner}}
+    text = await bench.run(bench.request("One more.", schema=untitled))
+    assert json.loads(text)["p"]["a"], text
     figures["tool"] = bench.tap.bodies[0]["tools"][0]["function"]
     return figures
 
@@ -687,7 +691,38 @@ async def team(bench: Bench) -> dict:
     same(len(bench.tap.bodies), len(script))
     own = [e for e in bench.events if "Tool" in type(e).__name__]
     same([e.name for e in own], calls)
+    first = [[shape(x) for x in body["messages"]] for body in bench.tap.bodies]
+    bench.tap.reset()
+    bench.tap.script = [say(*x) if isinstance(x, tuple) else call(*x) for x in script]
+    same(await bench.run(request), wanted)
+    again = [[shape(x) for x in body["messages"]] for body in bench.tap.bodies]
+    same(again, first)  # the conversation is the kernel's: a team remembers nothing by itself
     return {"own": [e.to_dict() for e in own]}
+
+
+@check
+async def team_stopped(bench: Bench) -> dict:
+    """A team that is stopped lets go of the model at once, leaves no task, and runs again."""
+    build = getattr(subjects, f"{bench.name}_team", None)
+    if build is None:
+        return {"skipped": "no team"}
+    request = bench.request("Begin.", subject=build(bench.access("demo:slow")))
+    before = asyncio.all_tasks()
+    stream = bench.adapter.execute_agent_streaming(
+        replace(request, model=bench.access("demo:slow"))
+    )
+    await anext(stream)
+    begun = time.perf_counter()
+    await stream.aclose()
+    assert await asyncio.to_thread(bench.tap.gone.wait, 2), "still connected"
+    seconds = bench.tap.gone_at - begun
+    await asyncio.sleep(0.05)
+    assert not {task for task in asyncio.all_tasks() - before if not task.done()}
+    bench.tap.reset()
+    bench.tap.script = [say("One. "), say("Two.")]
+    text = await bench.run(request)
+    same(text, bench.tap.text)
+    return {"closed": f"{seconds * 1e3:.1f} ms"}
 
 
 @check

@@ -6,6 +6,9 @@ model of the ``model`` that it is given::
 
     from agent_framework.openai import OpenAIChatCompletionClient
     llm = OpenAIChatCompletionClient(model=model.name, async_client=model.openai_client())
+
+A workflow runs once at a time, as the framework has it; its agents forget between runs, because
+the conversation is the notebook's.
 """
 
 from __future__ import annotations
@@ -77,7 +80,7 @@ class AgentFrameworkFramework(FrameworkIntegration):
             hint="raise max_steps, or ask for less at a time",
         )
         async with request.model.openai_client() as client:
-            agent = _agent(request, client)
+            agent = await _agent(request, client)
             stream = agent.run([_message(each) for each in _said(request)], **_run(request, limit))
             try:
                 async for update in stream:
@@ -90,7 +93,7 @@ class AgentFrameworkFramework(FrameworkIntegration):
                 await stream.close()
 
 
-def _agent(
+async def _agent(
     request: AgentExecutionRequest,
     client: Any,  # an openai.AsyncOpenAI
 ) -> Any:  # an agent of agent_framework
@@ -103,6 +106,7 @@ def _agent(
         model.function_invocation_configuration["max_iterations"] = request.max_steps
         return Agent(model, request.system or None, name=request.agent.name or None)
     if isinstance(subject, Workflow):
+        await _forget(subject)
         return subject.as_agent()
     if not isinstance(subject, BaseAgent):
         raise InvalidInput(
@@ -110,6 +114,15 @@ def _agent(
             hint="give an agent_framework.Agent, or what WorkflowBuilder.build() returns",
         )
     return subject
+
+
+async def _forget(workflow: Any) -> None:  # an agent_framework.Workflow
+    """Empty the memories of a workflow's agents: the whole conversation comes with each run."""
+    from agent_framework import AgentExecutor
+
+    for each in workflow.get_executors_list():
+        if isinstance(each, AgentExecutor):
+            await each.on_checkpoint_restore({})  # what is missing there becomes empty
 
 
 def _run(request: AgentExecutionRequest, limit: Exception) -> dict[str, Any]:  # arguments of run

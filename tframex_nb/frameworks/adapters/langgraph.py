@@ -169,7 +169,9 @@ def _agent(
         http_async_client=client._client,  # noqa: SLF001 - the only door to it
         http_socket_options=(),
     )
-    form = None if request.schema is None else ProviderStrategy(dict(request.schema))
+    form = None
+    if request.schema is not None:
+        form = ProviderStrategy({"title": "answer", **request.schema})  # a title it must have
     return create_agent(
         model,
         [_tool(each) for each in request.tools],
