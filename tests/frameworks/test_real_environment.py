@@ -32,12 +32,7 @@ def test_a_real_framework_is_installed_from_its_lock(tmp_path: Path) -> None:
         "print(u.find_spec('tframex_nb'), u.find_spec('IPython'))"
     )
     done = subprocess.run(
-        [
-            made.python,
-            "-I",
-            "-c",
-            code + "print(u.find_spec('tframex_nb'), u.find_spec('IPython'))",
-        ],
+        [made.python, "-I", "-c", code],
         capture_output=True,
         text=True,
         check=False,
