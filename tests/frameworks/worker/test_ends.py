@@ -91,10 +91,10 @@ def test_an_idle_worker_that_was_killed_is_not_used(on_workers: Callable[..., An
     async def play(bench):
         pool = bench.pool()
         await pool.warm()
-        [worker] = pool.info()
-        os.kill(worker.pid, signal.SIGKILL)
-        while not ended(worker.pid):
-            time.sleep(0.001)  # the loop does not turn, so it cannot know
+        os.kill(pool.info()[0].pid, signal.SIGKILL)
+        end = time.monotonic() + 5
+        while pool.info() and time.monotonic() < end:
+            time.sleep(0.001)  # the loop does not turn, so nobody told it
         assert await bench.ask(pool, "echo on") == "on"
 
     on_workers(play)
@@ -200,6 +200,28 @@ def test_cancelling_the_task_stops_the_run_and_its_tools(on_workers: Callable[..
     on_workers(play)
 
 
+def test_a_thread_that_waits_for_a_tool_is_let_go(on_workers: Callable[..., Any]) -> None:
+    """A stopped run leaves no thread waiting in a worker that lives on."""
+
+    async def play(bench):
+        called = asyncio.Event()
+
+        async def weather(_):
+            called.set()
+            await asyncio.sleep(60)
+
+        pool = bench.pool(size=1)
+        stream = bench.stream(pool, "thread", tools=(bench.weather(weather),))
+        await anext(stream)
+        await called.wait()
+        await stream.aclose()
+        async with asyncio.timeout(5):
+            while "waits" in await bench.ask(pool, "threads"):
+                await asyncio.sleep(0.01)
+
+    on_workers(play)
+
+
 @pytest.mark.parametrize("prompt", ["hog", "family 200"])
 def test_a_worker_over_its_memory_limit_is_killed(
     on_workers: Callable[..., Any], prompt: str
@@ -253,12 +275,16 @@ def test_closing_the_pool_ends_its_runs(on_workers: Callable[..., Any]) -> None:
 
 
 KERNEL = """
-import asyncio, sys
+import asyncio, os, sys, time
 from pathlib import Path
 from tframex_nb.frameworks.base import AgentExecutionRequest, AgentSpec, ModelAccess
 from tframex_nb.frameworks.worker import AdapterSource, WorkerPool, WorkerSpec
 
 async def main():
+    async with asyncio.timeout(60):
+        await run()
+
+async def run():
     source = AdapterSource("Tricks", Path(sys.argv[1]).read_text(), "workers.py")
     pool = WorkerPool(WorkerSpec("tricks", Path(sys.executable), source))
     request = AgentExecutionRequest(AgentSpec("a"), sys.argv[2], ModelAccess("m", "", ""))
@@ -268,6 +294,9 @@ async def main():
         await asyncio.sleep(float(sys.argv[3]))
         return
     async for event in pool.stream(request):
+        if sys.argv[2] == "slow" and event.text == "0 " and not os.fork():
+            time.sleep(3)  # holds every pipe of the kernel meanwhile
+            os._exit(0)
         print(pool.info()[0].pid, flush=True)
 
 asyncio.run(main())
@@ -304,6 +333,18 @@ def test_no_worker_outlives_a_killed_kernel(
         asyncio.run(until(lambda: ended(worker), 1))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a parent's death")
+def test_no_worker_outlives_a_kernel_whose_fork_holds_the_pipe(
+    kernel: Callable[..., subprocess.Popen[str]],
+) -> None:
+    """As ``multiprocessing`` leaves them: the pipe has no end, and the system steps in."""
+    with kernel("slow") as process:
+        worker = int(process.stdout.readline())
+        process.kill()
+        process.wait()
+        asyncio.run(until(lambda: ended(worker), 1))
+
+
 def test_a_worker_sees_the_end_of_its_pipe_while_it_blocks(on_workers: Callable[..., Any]) -> None:
     """Without the help of the system, which kills it for its parent's death on Linux only."""
 
@@ -312,7 +353,8 @@ def test_a_worker_sees_the_end_of_its_pipe_while_it_blocks(on_workers: Callable[
         stream = bench.stream(pool, "block 60")
         await anext(stream)
         [worker] = pool._workers
-        os.dup2(os.open(os.devnull, os.O_WRONLY), worker._process._stdin)
+        with Path(os.devnull).open("wb") as nothing:
+            os.dup2(nothing.fileno(), worker._process._stdin)
         await until(lambda: ended(worker.pid), 1)
         with pytest.raises(WorkerCrashed):
             await anext(stream)

@@ -185,7 +185,7 @@ def test_a_worker_that_cannot_start(
             assert isinstance(error, WorkerUnavailable)
             assert error.message.startswith(f"tricks has no worker: {reason}")
             assert printed in error.message
-            assert "%frameworks install tricks" in error.hint
+            assert "%frameworks remove tricks" in error.hint
         assert errors[0] is not errors[1]
         assert pool.info() == []
 

@@ -216,6 +216,7 @@ def test_prints_are_lines_beside_the_answer(on_workers: Callable[..., Any]) -> N
     [
         ("fail no such thing", "tricks failed: LookupError: no such thing"),
         ("leave", "tricks failed: SystemExit: 3"),
+        ("mute", "tricks failed: Mute: (its text cannot be had)"),
         ("wrong", "tricks failed: TypeError: the adapter yielded a str"),
     ],
 )

@@ -126,6 +126,25 @@ class Tricks(FrameworkIntegration):
         yield TextDelta("before")
         raise LookupError(argument)
 
+    async def mute(self, request, argument):
+        class Mute(Exception):
+            def __str__(self):
+                raise RuntimeError
+
+        yield TextDelta("before")
+        raise Mute
+
+    async def thread(self, request, argument):
+        """Wait for a tool in a thread that nobody can cancel."""
+        handle = request.tools[0]
+        waits = threading.Thread(target=lambda: handle.call_from_thread({}), name="waits")
+        waits.start()
+        yield TextDelta("waits")
+        await asyncio.sleep(60)
+
+    async def threads(self, request, argument):
+        yield TextDelta(" ".join(t.name for t in threading.enumerate()))
+
     async def ours(self, request, argument):
         yield TextDelta("before")
         raise StepLimitReached("too many", hint="fewer")

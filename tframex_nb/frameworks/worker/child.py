@@ -222,7 +222,10 @@ class Child:
 def _failure(run_id: str, exc: BaseException) -> Failed:
     """Return what the kernel is told of an exception."""
     ours = isinstance(exc, TFrameXError)
-    text = exc.message if isinstance(exc, TFrameXError) else str(exc)
+    try:
+        text = exc.message if isinstance(exc, TFrameXError) else str(exc)
+    except Exception:  # noqa: BLE001 - an exception that cannot say what it is must still end its run
+        text = "(its text cannot be had)"
     return Failed(
         run_id,
         error=type(exc).__name__,

@@ -53,7 +53,7 @@ class Link:
         self._owed = 0
         self._error: Exception | None = None
         self._wake: asyncio.Future[None] | None = None
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls: dict[int, asyncio.Task[None]] = {}
 
     def feed(self, batch: Events) -> None:
         """Take events that have come."""
@@ -68,15 +68,17 @@ class Link:
         self._notify()
 
     def drop_calls(self) -> None:
-        """Cancel the tools that still work for the run."""
-        for task in self._calls:
+        """Cancel the tools that still work for the run, and let who waits for them know."""
+        for number, task in self._calls.items():
             task.cancel()
+            self._send(encode(Result(number, "", "the run has ended")))
+        self._calls.clear()
 
     def call(self, message: Call) -> None:
         """Call a tool of the notebook, and send what it says."""
         task = self._loop.create_task(self._answer(message), context=self._context)
-        self._calls.add(task)
-        task.add_done_callback(self._calls.discard)
+        self._calls[message.call] = task
+        task.add_done_callback(lambda _: self._calls.pop(message.call, None))
 
     def __aiter__(self) -> Link:
         return self

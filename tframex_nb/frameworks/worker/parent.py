@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import signal
 import time
 from typing import TYPE_CHECKING, Literal
 
-from tframex_nb import errors
-from tframex_nb.errors import (
-    FrameworkFailed,
-    MemoryLimitExceeded,
-    TFrameXError,
-    WorkerCrashed,
-    WorkerUnavailable,
-)
+from tframex_nb.frameworks.worker import faults
 from tframex_nb.frameworks.worker.link import Link
 from tframex_nb.frameworks.worker.memory import MemoryGuard
 from tframex_nb.frameworks.worker.process import Process
@@ -43,6 +34,7 @@ from tframex_nb.frameworks.worker.surroundings import worker_environment
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from tframex_nb.errors import TFrameXError
     from tframex_nb.frameworks.base import ToolHandle
     from tframex_nb.frameworks.worker.protocol import Message
     from tframex_nb.frameworks.worker.spec import WorkerSpec
@@ -204,6 +196,12 @@ class Worker:
             self._process.write(encode(Close()))
             self._timer = self._loop.call_later(GRACE, self.kill)
 
+    def discard(self) -> None:
+        """Kill and forget it; for a worker whose event loop is gone."""
+        self.stopping = True
+        self._guard.stop()
+        self._process.abandon()
+
     def kill(self) -> None:
         """Kill all its processes."""
         self.stopping = True
@@ -240,7 +238,7 @@ class Worker:
             overdue.cancel()
         crashed = not (self.stopping or self._over_mb)
         if self._refusal is None and not self._begun.is_set():
-            reason = f"it ended before it was ready ({_cause(code)})"
+            reason = f"it ended before it was ready ({faults.cause(code)})"
             self._refusal = lambda: self._unavailable(reason)
         for link in self._runs.values():
             link.end(self._fate(code))
@@ -287,7 +285,7 @@ class Worker:
 
     def _fail(self, message: Failed) -> None:
         if message.run:
-            self._finish(message.run, self._translate(message))
+            self._finish(message.run, faults.raised(self.spec.framework, message))
         else:
             self._refuse(f"it could not be imported: {message.error}: {message.text}")
 
@@ -323,78 +321,27 @@ class Worker:
         self._over_mb = size
         self._process.kill()
 
-    # Errors, one for each run.
-
     def _refuse(self, reason: str) -> None:
+        """Have nothing more to do with it."""
         if self._refusal is None:
             self._refusal = lambda: self._unavailable(reason)
         self._process.kill()
 
-    def _unavailable(self, reason: str) -> WorkerUnavailable:
+    def _unavailable(self, reason: str) -> TFrameXError:
         name = self.spec.framework
-        last = self._last_line()
-        error = WorkerUnavailable(
-            f"{name} has no worker: {reason}" + (f"; it said: {last}" if last else ""),
-            hint=f"%frameworks remove {name}, then %frameworks install {name}, makes its "
-            "environment anew",
-            framework=name,
-        )
-        if self._tail:
-            error.add_note(self._stderr())
-        return error
+        hint = f"if it stays so, make its environment anew: %frameworks remove {name}, then install"
+        return faults.unavailable(name, reason, hint=hint, stderr=self._stderr())
 
     def _fate(self, code: int) -> TFrameXError:
         """Return why a run ended with the process."""
         name = self.spec.framework
         if self._over_mb:
-            return MemoryLimitExceeded(
-                f"{name} grew to {self._over_mb:,.0f} MB, over its limit of {self._limit} MB, "
-                "and was killed",
-                hint=f"raise memory_limit_mb of {name} in runtime-config.yaml",
-                framework=name,
-            )
+            return faults.grown(name, self._over_mb, self._limit or 0)
         if self._refusal is not None:
             return self._refusal()
         if self.stopping:
-            return self._unavailable("it was closed")
-        error = WorkerCrashed(
-            f"{name} crashed: its worker's process ended ({_cause(code)})",
-            hint=self._last_line() or "it said nothing; the next run gets a new worker",
-            framework=name,
-        )
-        error.stderr = self._stderr()
-        return error
-
-    def _translate(self, message: Failed) -> TFrameXError:
-        """Return the error that the framework raised, or one of ours that came through."""
-        name = self.spec.framework
-        kind = getattr(errors, message.error, None) if message.ours else None
-        error: TFrameXError | None = None
-        if isinstance(kind, type) and issubclass(kind, TFrameXError):
-            with contextlib.suppress(TypeError):  # one that wants more than we have
-                error = kind(message.text, hint=message.hint)
-        if error is None:
-            error = FrameworkFailed(
-                f"{name} failed: {message.error}: {message.text}",
-                hint="this is the framework's own error; its traceback is in the notes of ours",
-            )
-        if isinstance(error, errors.FrameworkError):
-            error.framework = name
-        error.add_note(message.traceback)
-        return error
+            return faults.unavailable(name, "it was closed", hint="run it again")
+        return faults.crashed(name, code, self._stderr())
 
     def _stderr(self) -> str:
         return self._tail.decode(errors="replace")
-
-    def _last_line(self) -> str:
-        lines = self._stderr().strip().splitlines()
-        return lines[-1].strip() if lines else ""
-
-
-def _cause(code: int) -> str:
-    """Return an exit code in words."""
-    if code >= 0:
-        return f"exit code {code}"
-    with contextlib.suppress(ValueError):
-        return f"signal {signal.Signals(-code).name}"
-    return f"signal {-code}"

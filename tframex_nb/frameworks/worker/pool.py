@@ -16,7 +16,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tframex_nb.errors import CannotTravel, FrameworkFailed, WorkerUnavailable
+from tframex_nb.errors import CannotTravel, FrameworkFailed
+from tframex_nb.frameworks.worker.faults import unavailable
 from tframex_nb.frameworks.worker.memory import tree_mb
 from tframex_nb.frameworks.worker.parent import Worker
 from tframex_nb.frameworks.worker.protocol import Cell, ProtocolError, Start, encode
@@ -27,6 +28,7 @@ from tframex_nb.frameworks.worker.travel import pack_request, pack_tools
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
+    from tframex_nb.errors import WorkerUnavailable
     from tframex_nb.frameworks.base import AgentExecutionRequest, ToolHandle
     from tframex_nb.frameworks.worker.protocol import Message
     from tframex_nb.frameworks.worker.spec import Subject, WorkerSpec
@@ -187,9 +189,9 @@ class WorkerPool:
             self._wake()
 
     async def _acquire(self, waiting: Callable[[int], None]) -> Worker:
-        self._bind()
         told = False
         while True:
+            self._bind()
             worker = None if self._queue and not told else self._choose()
             if worker is None:
                 waiting(len(self._queue))
@@ -219,7 +221,9 @@ class WorkerPool:
             return
         if self._loop is not None and not self._loop.is_closed():
             raise self._unavailable("its workers belong to another event loop")
-        self._workers.clear()  # their loop is gone; the processes end as they are collected
+        for worker in self._workers:
+            worker.discard()  # their loop is gone
+        self._workers.clear()
         self._queue.clear()
         self._timer = None
         self._loop = loop
@@ -338,8 +342,4 @@ class WorkerPool:
 
     def _unavailable(self, reason: str) -> WorkerUnavailable:
         name = self.spec.framework
-        return WorkerUnavailable(
-            f"{name} has no worker: {reason}",
-            hint=f"wait a minute, or: %frameworks reload {name}",
-            framework=name,
-        )
+        return unavailable(name, reason, hint=f"wait a minute, or: %frameworks reload {name}")

@@ -62,7 +62,7 @@ class Process:
         self._paused = self._finished = False  # whether stdout is read
         self._lock = threading.Lock()  # who kills must not meet who reaps
         self._watch = _pidfd(self.pid)
-        self._abandon = weakref.finalize(self, _abandon, self._popen, self._watch, os.getpid())
+        self._abandon = weakref.finalize(self, _bury, self._popen, self._watch, os.getpid())
 
     def listen(self, owner: Owner) -> None:
         """Begin to tell the owner."""
@@ -100,6 +100,10 @@ class Process:
         if len(self._backlog) > HIGH and not self._paused:
             self._paused = True
             self._loop.remove_reader(self._stdout)
+
+    def abandon(self) -> None:
+        """Kill, reap and close at once, and tell nobody."""
+        self._abandon()
 
     def read_errors(self) -> None:
         """Tell the owner now what stderr holds."""
@@ -199,7 +203,7 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def _abandon(popen: subprocess.Popen[bytes], watch: int | None, owner: int) -> None:
+def _bury(popen: subprocess.Popen[bytes], watch: int | None, owner: int) -> None:
     """Kill, reap and close; runs at the end of the interpreter too, but not in a fork of it."""
     if os.getpid() != owner:
         return

@@ -7,6 +7,7 @@ completes the whole folder before it starts a worker there: two may do that at o
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -103,5 +104,6 @@ def _prune(root: Path) -> None:
     """Remove the stages that no kernel has asked for in a long time."""
     oldest = time.time() - _KEEP
     for folder in root.iterdir():
-        if folder.stat().st_mtime < oldest:
-            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another kernel was faster
+            if folder.stat().st_mtime < oldest:
+                shutil.rmtree(folder, ignore_errors=True)

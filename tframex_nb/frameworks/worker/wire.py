@@ -7,7 +7,6 @@ yielded still go out, results of tools still come in, and the end of the kernel 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import itertools
 import os
 import queue
@@ -160,7 +159,9 @@ def end_with_the_kernel(kernel: int) -> None:
     """
     if sys.platform != "linux":
         return
-    with contextlib.suppress(OSError, AttributeError):  # an odd libc: the first line is enough
+    with contextlib.suppress(ImportError, OSError, AttributeError):  # the first line is enough
+        import ctypes
+
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != kernel:  # it ended before we asked
         _end()
