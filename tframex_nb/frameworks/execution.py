@@ -278,7 +278,8 @@ def _schema_of(
     if not isinstance(wanted, dict) or wanted.get("type") != "json_schema":
         return None, params
     rest = {name: value for name, value in params.items() if name != "response_format"}
-    return wanted["json_schema"]["schema"], rest
+    form = wanted["json_schema"]
+    return {"title": form.get("name", "answer"), **form["schema"]}, rest
 
 
 async def _leave(task: asyncio.Task[Any]) -> None:

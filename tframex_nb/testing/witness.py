@@ -7,14 +7,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tframex_nb.messages import MessageFinished
-from tframex_nb.models.base import StreamingModel
+from tframex_nb.messages import Message, MessageFinished
+from tframex_nb.models.base import PooledModel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
-    from tframex_nb.messages import Event, Message
-    from tframex_nb.models.base import ChatModel
+    from tframex_nb.messages import Event
 
 __all__ = ["Call", "Witness"]
 
@@ -40,17 +39,17 @@ class Call:
         return [str(message["role"]) for message in self.messages]
 
 
-class Witness(StreamingModel):
+class Witness(PooledModel):
     """A model that passes everything on to ``inner``; ``calls`` holds what went through."""
 
-    def __init__(self, inner: ChatModel) -> None:
+    def __init__(self, inner: PooledModel, calls: list[Call] | None = None) -> None:
         self.inner = inner
-        self.calls: list[Call] = []
+        self.calls: list[Call] = [] if calls is None else calls
 
     @property
     def model_name(self) -> str:
         """The inner model's name."""
-        return self.inner.model_name or "demo"
+        return self.inner.model_name
 
     @property
     def label(self) -> str:
@@ -62,25 +61,32 @@ class Witness(StreamingModel):
         """How many calls go on now."""
         return sum(not call.closed_at for call in self.calls)
 
-    async def stream(
+    async def batches(
         self,
         messages: Sequence[Message | Mapping[str, Any]],
-        **params: Any,  # sampling parameters go to the endpoint unchanged
-    ) -> AsyncGenerator[Event, None]:
+        params: Mapping[str, Any],  # sampling parameters go to the endpoint unchanged
+        *,
+        pieces: bool = False,
+    ) -> AsyncGenerator[list[Event], None]:
         """Yield what the inner model yields."""
-        sent = [dict(m) if isinstance(m, dict) else m.to_dict() for m in messages]  # type: ignore[union-attr]  # a Message
+        sent = [m.to_dict() if isinstance(m, Message) else dict(m) for m in messages]
         call = Call(sent, dict(params))
         self.calls.append(call)
-        stream: Any = self.inner.stream(messages, **params)  # an async generator
+        stream = self.inner.batches(messages, params, pieces=pieces)
         try:
-            async with contextlib.aclosing(stream) as events:
-                async for event in events:
-                    call.events.append(event)
-                    if isinstance(event, MessageFinished):
-                        call.answer = event.message
-                    yield event
+            async with contextlib.aclosing(stream) as batches:
+                async for events in batches:
+                    call.events += events
+                    for event in events:
+                        if isinstance(event, MessageFinished):
+                            call.answer = event.message
+                    yield events
         finally:
             call.closed_at = time.perf_counter()
+
+    def sibling(self) -> Witness:
+        """Return a witness for another event loop, which keeps its calls in the same list."""
+        return Witness(self.inner.sibling(), self.calls)
 
     async def aclose(self) -> None:
         """Close the inner model."""

@@ -106,9 +106,8 @@ class _Completions:
         head = {"id": answer_id, "created": int(time.time()), "model": variant.model}
         if request.get("stream"):
             usage = bool((request.get("stream_options") or {}).get("include_usage"))
-            await _stream(
-                _chunks(head, reply, usage), variant, len(pieces(reply.text)), receive, send
-            )
+            count = len(pieces(reply.text or "".join(written for *_, written in reply.calls)))
+            await _stream(_chunks(head, reply, usage), variant, count, receive, send)
             return
         await JSONResponse(_whole(head, reply))(scope, receive, send)
 

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from tframex_nb.models.demo.told import ANSWER_TOOL, as_calls
+
 __all__ = ["Conversation", "ToolSpec", "read"]
 
 _THINK = re.compile(r"\b(think|reason|step by step|ponder)\b", re.IGNORECASE)
@@ -28,6 +30,7 @@ class Conversation:
     raw: tuple[dict[str, Any], ...]  # JSON objects as they came
     tools: tuple[ToolSpec, ...]
     tool_choice: str
+    answers_by: str  # the tool through which the answer is wanted, or empty
     schema: dict[str, Any] | None
     thinks: bool
     characters: int
@@ -71,14 +74,19 @@ class Conversation:
 
 def read(request: dict[str, Any]) -> Conversation:
     """Read a chat request; pieces of the wrong type count as absent."""
-    raw = tuple(_list(request.get("messages")))
+    sent = _list(request.get("messages"))
+    raw = tuple(as_calls((m, text_of(m.get("content"))) for m in sent))
     messages = tuple((str(m.get("role", "")), text_of(m.get("content"))) for m in raw)
     prompt = next((text for role, text in reversed(messages) if role == "user"), "")
+    tools = _tools(request)
+    answers_by = any(tool.name == ANSWER_TOOL for tool in tools)
+    choice = _tool_choice(request.get("tool_choice"))
     return Conversation(
         messages=messages,
         raw=raw,
-        tools=tuple(_tools(request)),
-        tool_choice=_tool_choice(request.get("tool_choice")),
+        tools=tuple(tool for tool in tools if tool.name != ANSWER_TOOL),
+        tool_choice="auto" if answers_by and choice in {"required", ANSWER_TOOL} else choice,
+        answers_by=ANSWER_TOOL if answers_by else "",
         schema=_schema(_dict(request.get("response_format"))),
         thinks=bool(_THINK.search(prompt)) or _asked_to_think(request),
         characters=sum(len(text) for _, text in messages),

@@ -47,6 +47,9 @@ def reply_to(request: dict[str, Any], variant: str = "") -> Reply:
     limit = _LENGTH if variant == "length" else _token_limit(request)
     reply = _stopped(reply, request.get("stop"))
     reply = reply if limit is None else _cut(reply, limit)
+    if talk.answers_by and reply.text and not reply.calls:
+        written = json.dumps({"answer": reply.text}, ensure_ascii=False)
+        reply = replace(_calling(talk, [(talk.answers_by, written)]), reasoning=reply.reasoning)
     return replace(reply, prompt_tokens=tokens("x" * talk.characters))
 
 
