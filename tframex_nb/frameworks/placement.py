@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 __all__ = ["Placement", "lock_of"]
 
 
+MAX_WORKERS = 4  # processes of one framework, where the configuration says nothing
+IDLE_SECONDS = 300.0  # after which a worker ends, likewise
+
+
 class Placement:
     """Decides where each framework runs, and keeps the pools of workers.
 
@@ -144,7 +148,7 @@ class Placement:
         if pooled is not None:
             self._retire(pooled)
         python, memory = key
-        limit = self._limits(integration.name).max_concurrent_executions
+        limits = self._limits(integration.name)
         spec = WorkerSpec(
             framework=integration.name,
             python=python,
@@ -152,8 +156,11 @@ class Placement:
             environment=dict(integration.environment),
             exclusive=not integration.cancellable,
         )
-        size = min(limit or MAX_WORKERS, MAX_WORKERS)
-        pool = WorkerPool(spec, size=size, memory_limit_mb=memory)
+        most = min(limits.max_concurrent_executions or MAX_WORKERS, MAX_WORKERS)
+        idle = IDLE_SECONDS if limits.idle_seconds is None else limits.idle_seconds
+        pool = WorkerPool(
+            spec, size=limits.workers or most, idle_seconds=idle, memory_limit_mb=memory
+        )
         made = self._pools[integration.name] = _Pooled(integration, key, pool)
         return made
 
@@ -169,9 +176,6 @@ class Placement:
         task = asyncio.get_running_loop().create_task(pooled.drained())
         self._retired.add(task)
         task.add_done_callback(self._retired.discard)
-
-
-MAX_WORKERS = 4  # processes of one framework
 
 
 @dataclass(slots=True)

@@ -84,6 +84,7 @@ class Frameworks:
         if self._started is None:
             self._started = asyncio.get_running_loop().create_task(self._discover())
         await asyncio.shield(self._started)
+        await self._follow()
 
     def limits(self, name: str) -> Limits:
         """Return the limits of a framework, as they are configured now."""
@@ -198,13 +199,17 @@ class Frameworks:
     ) -> Environment:
         """Make the environment of a framework; raises InstallFailed."""
         lock = await self._lock(name)
-        return await self.environments.install(name, lock, progress=progress, offline=offline)
+        made = await self.environments.install(name, lock, progress=progress, offline=offline)
+        self._versions(name)
+        return made
 
     async def remove(self, name: str) -> int:
         """End a framework's workers and remove its environments; return the bytes freed."""
         await self.start()
         await self.placement.close(name)
-        return self.environments.remove(name)
+        freed = self.environments.remove(name)
+        self._versions(name)
+        return freed
 
     async def use(self, name: str) -> None:
         """Let runs that name no framework and no template use this one."""
@@ -218,10 +223,11 @@ class Frameworks:
 
         Raises SettingsError; then everything stays as it was.
         """
-        await self.start()
+        if self._started is None:
+            await self.start()
         changes = self.configuration.reconfigure(path, check=self.resolver.check)
         await self._apply()
-        return changes
+        return (*changes, *self.config.strangers(self.registry.names()), *self.config.notes)
 
     async def why(
         self,
@@ -254,10 +260,22 @@ class Frameworks:
         if self._started is not None:
             await asyncio.wait({self._started})
         await self.placement.aclose()
-        for name in self.registry.names():
-            await self.registry.get_framework(name).aclose()
+        await self.registry.aclose()
         if self._gateway is not None:
             await self._gateway.aclose()
+
+    def _versions(self, name: str) -> None:
+        """Note that the version of a framework in use may be another one now."""
+        self.registry.get_framework(name).version = self.readiness(name).version
+        self.registry.refresh(name)
+
+    async def _follow(self) -> None:
+        """Take in what has changed on disk, where the configuration asks for it."""
+        if self.config.discovery.watch:
+            if self.configuration.changed():
+                await self.reconfigure()
+            if self.loader.changed():
+                await self.loader.refresh()
 
     async def _discover(self) -> None:
         self.configuration.reconfigure(self._config_path, check=self.resolver.check)
@@ -270,6 +288,10 @@ class Frameworks:
         for name in self._slots:
             self._slots_of(name)
         await self.loader.discover_and_load_frameworks()
+        for name in self.registry.names():
+            if version := self.readiness(name).version:
+                self.registry.get_framework(name).version = version
+                self.registry.refresh(name)
 
     def _engine(
         self,
