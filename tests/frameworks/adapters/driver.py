@@ -702,15 +702,14 @@ async def team(bench: Bench) -> dict:
 
 @check
 async def team_stopped(bench: Bench) -> dict:
-    """A team that is stopped lets go of the model at once, leaves no task, and runs again."""
+    """A team that is stopped lets go of the model at once and leaves no task; a next run works."""
     build = getattr(subjects, f"{bench.name}_team", None)
     if build is None:
         return {"skipped": "no team"}
-    request = bench.request("Begin.", subject=build(bench.access("demo:slow")))
+    team = build(bench.access("demo:slow"))
+    request = bench.request("Begin.", "demo:slow", subject=team)
     before = asyncio.all_tasks()
-    stream = bench.adapter.execute_agent_streaming(
-        replace(request, model=bench.access("demo:slow"))
-    )
+    stream = bench.adapter.execute_agent_streaming(request)
     await anext(stream)
     begun = time.perf_counter()
     await stream.aclose()
@@ -719,6 +718,11 @@ async def team_stopped(bench: Bench) -> dict:
     await asyncio.sleep(0.05)
     assert not {task for task in asyncio.all_tasks() - before if not task.done()}
     bench.tap.reset()
+    if bench.name == "agent_framework":  # its workflows do not survive a stop
+        with contextlib.suppress(bench.errors.FrameworkFailed):
+            await bench.run(request)
+            raise AssertionError("it ran again")
+        request = replace(request, subject=build(bench.access()))
     bench.tap.script = [say("One. "), say("Two.")]
     text = await bench.run(request)
     same(text, bench.tap.text)

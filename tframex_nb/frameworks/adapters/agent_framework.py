@@ -7,8 +7,9 @@ model of the ``model`` that it is given::
     from agent_framework.openai import OpenAIChatCompletionClient
     llm = OpenAIChatCompletionClient(model=model.name, async_client=model.openai_client())
 
-A workflow runs once at a time, as the framework has it; its agents forget between runs, because
-the conversation is the notebook's.
+A workflow's agents forget between runs, because the conversation is the notebook's. The framework
+runs a workflow once at a time, and never again after a stop or a fault: give the function that
+builds it, which is called for each run.
 """
 
 from __future__ import annotations
@@ -118,8 +119,14 @@ async def _agent(
 
 async def _forget(workflow: Any) -> None:  # an agent_framework.Workflow
     """Empty the memories of a workflow's agents: the whole conversation comes with each run."""
-    from agent_framework import AgentExecutor
+    from agent_framework import AgentExecutor, WorkflowRunState
 
+    if getattr(workflow, "status", WorkflowRunState.IDLE) != WorkflowRunState.IDLE:
+        raise FrameworkFailed(
+            "this workflow is running, or it was stopped or failed: it cannot be started again",
+            hint="give the function that builds it: each run then has a workflow of its own",
+            framework="agent_framework",
+        )
     for each in workflow.get_executors_list():
         if isinstance(each, AgentExecutor):
             await each.on_checkpoint_restore({})  # what is missing there becomes empty
