@@ -94,6 +94,13 @@ def test_plain_text_holds_every_answer_below_its_name(made):
     assert "crewai cannot run here" in text
 
 
+def test_a_note_is_text_and_no_markdown(made):
+    made.notes = ("sent <img src=x> ![](http://evil/)",)
+    shown = made.to_markdown()
+    assert "<img" not in shown
+    assert "![" not in shown
+
+
 def test_while_it_lasts_a_silent_framework_is_said_to_be_waited_for():
     waiting = Comparison("hi", (Side("native"), Side("auto", ran("here", "langgraph"))))
     shown = waiting.to_markdown(live=True)

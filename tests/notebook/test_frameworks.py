@@ -119,6 +119,7 @@ def test_auto_chooses_by_the_template_and_explains_itself_once_above_the_answer(
         assert shown[kind].count("chosen: shout") == 1
         assert shown[kind].index("chosen: shout") < shown[kind].index("LOUD0 001")
     assert value(shout, "(r.framework, r.resolution.chosen)") == "('shout', 'shout')"
+    assert len([p for p in shown["text/plain"].split("\n\n") if "the only one" in p]) == 1
     plain = shout.run("%%agent -f auto -t crier\ngo")
     assert "| framework |" not in plain.markdown
 
@@ -208,6 +209,22 @@ def test_an_unknown_framework_is_told_the_nearest_and_leaves_no_display(kernel, 
     assert "did you mean 'langgraph'?" in cell.error[1]
     assert not cell.displays
     assert not clock.runs()
+
+
+def test_a_name_that_means_nothing_defines_no_agent(kernel):
+    kernel.run("%%agent bob -f langraph\nhi")
+    assert value(kernel, "'bob' in globals()") == "False"
+
+
+def test_there_is_nothing_to_explain_where_the_framework_was_named(shout):
+    cell = shout.run("%%agent -f shout --explain\ngo")
+    assert cell.markdown.endswith("nothing to explain: shout was named*")
+
+
+def test_a_table_can_be_asked_for_inside_a_block(kernel):
+    cell = kernel.run("for _ in range(2):\n    t = %frameworks")
+    assert cell.status == "ok", cell.error
+    assert value(kernel, "'native' in str(t)") == "True"
 
 
 def test_a_framework_that_is_not_installed_says_how_to_install_it(kernel, clock):

@@ -12,7 +12,7 @@ from IPython.core.error import UsageError
 from tframex_nb.agents.running import closing
 from tframex_nb.errors import FrameworkError
 from tframex_nb.notebook.execution import bind
-from tframex_nb.notebook.framework_choice import choice_of
+from tframex_nb.notebook.framework_choice import check_known
 from tframex_nb.notebook.front_end import detect
 from tframex_nb.notebook.live import WAITING, Paced
 from tframex_nb.notebook.sides import Comparison, Side
@@ -55,18 +55,16 @@ async def names_to_compare(session: Session, wanted: str | None) -> tuple[list[s
 
     Raises UsageError where none is named, UnknownFramework for a name that means nothing.
     """
-    frameworks = session.runtime.frameworks
-    await frameworks.start()
     if not wanted:
         raise UsageError("name the frameworks: %%compare -f all, or -f native,langgraph")
     if wanted == "all":
+        frameworks = session.runtime.frameworks
+        await frameworks.start()
         ready = [name for name in frameworks.registry.names() if frameworks.readiness(name).ready]
         rest = [name for name in frameworks.registry.names() if name not in ready]
         return ready, f"not ready: {', '.join(rest)} (%frameworks says why)" if rest else ""
     names = list(dict.fromkeys(name.strip() for name in wanted.split(",") if name.strip()))
-    for name in names:
-        if choice_of(name) != "auto":
-            frameworks.registry.get_framework(name)
+    await check_known(session, names)
     return names, ""
 
 

@@ -98,7 +98,7 @@ def _candidates(session: Session, text: str, before: str, line: str) -> Iterable
 def _cell_magic(session: Session, magic: str, line: str) -> Iterable[str]:
     words = line.split()
     previous = words[-1] if line.endswith(" ") else words[-2] if len(words) > 1 else ""
-    values = _values(session, previous)
+    values = _values(session, magic, previous)
     if values is not None:
         return values
     if magic == "framework":
@@ -108,7 +108,7 @@ def _cell_magic(session: Session, magic: str, line: str) -> Iterable[str]:
     return [*agents_in(namespace), *(systems if magic == "agent" else ()), *OPTIONS[magic]]
 
 
-def _values(session: Session, option: str) -> Iterable[str] | None:
+def _values(session: Session, magic: str, option: str) -> Iterable[str] | None:
     """Return what an option takes, or None for what is no option with names to complete."""
     namespace = session.shell.user_ns
     match option:
@@ -117,7 +117,7 @@ def _values(session: Session, option: str) -> Iterable[str] | None:
         case "--tools":
             return sorted(names_of_tools(namespace))
         case "-f" | "--framework" | "--frameworks":
-            return [*_frameworks(session), "auto", "all"]
+            return [*_frameworks(session), "auto", *(["all"] if magic == "compare" else [])]
         case "-t" | "--template":
             return _templates(session)
         case "--object":

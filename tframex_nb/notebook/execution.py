@@ -54,11 +54,12 @@ async def show(session: Session, question: Question) -> Run:
                 if display is None or run is None:  # a wrong name fails before a display opens
                     run = agent.last
                     assert run is not None, "a stream of run events sets .last"
-                    run.notes = question.notes
+                    run.notes = (*question.notes, *_unexplained(question, run))
                     display = _open(session, question, run)
                 if question.explain and event.type == "framework_chosen":
                     run.parts.pop()  # the explanation says it already
-                display.feed(event, run)
+                else:
+                    display.feed(event, run)
     except NoFrameworkFits as exc:
         if question.explain and exc.resolution is not None:
             session.shell.display_pub.publish(_bundle_of(exc.resolution))
@@ -91,6 +92,11 @@ def bind(session: Session, run: object, out: str) -> None:
     hook.check_for_underscore()
     hook.update_user_ns(run)
     hook.fill_exec_result(run)
+
+
+def _unexplained(question: Question, run: Run) -> tuple[str, ...]:
+    chosen = not question.explain or run.resolution is not None
+    return () if chosen else (f"nothing to explain: {run.framework} was named",)
 
 
 def _bundle_of(resolution: Any) -> dict[str, str]:  # of a floor that not every run needs

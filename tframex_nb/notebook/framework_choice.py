@@ -11,9 +11,13 @@ from tframex_nb.errors import nearest
 from tframex_nb.notebook.namespace import look_up
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tframex_nb.notebook.session import Session
 
-__all__ = ["choice_of", "names_in_worker", "remember_names", "subject_of"]
+__all__ = ["check_known", "choice_of", "names_in_worker", "remember_names", "subject_of"]
+
+AUTO = "auto"
 
 # What ``-f`` means to jupyter-ai's %%ai.
 FORMATS = frozenset({"code", "html", "image", "images", "json", "markdown", "math", "md", "text"})
@@ -27,6 +31,15 @@ def choice_of(name: str | None) -> str:
             "answers are Markdown, and formats will come as --as"
         )
     return name or ""
+
+
+async def check_known(session: Session, names: Iterable[str]) -> None:
+    """Raise UnknownFramework for a name that means nothing, before anything is defined or run."""
+    frameworks = session.runtime.frameworks
+    await frameworks.start()
+    for name in names:
+        if choice_of(name) != AUTO:
+            frameworks.registry.get_framework(name)
 
 
 def subject_of(session: Session, name: str | None) -> object | None:

@@ -121,10 +121,11 @@ async def _show(frameworks: Frameworks, name: str) -> Table:
 
 
 async def _why(frameworks: Frameworks, options: Any) -> Resolution:  # argparse's Namespace
+    await frameworks.start()
     wanted = frozenset(options.capability or ())
-    unknown = next((each for each in wanted if each not in CAPABILITIES), "")
-    if unknown:
-        raise UsageError(f"--capability {unknown}: {nearest(unknown, CAPABILITIES)}")
+    known = {*CAPABILITIES, *frameworks.registry.capabilities()}
+    for each in sorted(wanted - known):
+        raise UsageError(f"--capability {each}: no such capability; {nearest(each, known)}")
     needs = ExecutionRequirements(
         streaming=options.streaming,
         tools=options.tools,

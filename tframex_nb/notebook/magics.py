@@ -95,8 +95,11 @@ class AgentMagics(LoweredMagics):
         return self._agent(parse(self.agent, line), cell)
 
     async def _agent(self, options: Any, cell: str) -> Run | None:  # argparse's Namespace
+        from tframex_nb.notebook.framework_choice import check_known
         from tframex_nb.notebook.questions import Questions
 
+        if options.framework:
+            await check_known(self.session, [options.framework])
         question = Questions(self.session, self.wishes).of_cell(options, cell)
         return None if question is None else await execution.show(self.session, question)
 

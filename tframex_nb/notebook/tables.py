@@ -37,10 +37,10 @@ class Table:
         return frame(list(self.records), list(self.columns))
 
     def to_markdown(self) -> str:
-        """Return a Markdown table, its cells escaped."""
+        """Return a Markdown table, its cells and the note escaped."""
         lines = [_row(self.columns), "|" + "---|" * len(self.columns)]
         lines += [_row(tuple(escape_inline(cell) for cell in row)) for row in self.rows]
-        return "\n".join(lines) + (f"\n\n*{self.note}*" if self.note else "")
+        return "\n".join(lines) + (f"\n\n*{escape_inline(self.note)}*" if self.note else "")
 
     def __str__(self) -> str:
         grid = [self.columns, *self.rows]
