@@ -52,8 +52,8 @@ chromium: ## Find Chromium, or install it with apt-get.
 llama: .venvs/llama/tiny.gguf ## Make the real llama.cpp server of the tests, with its tiny model.
 lock: $(VENV)/.dev ## Write constraints.txt: the versions that are installed now (make CONSTRAINTS=constraints.txt test).
 	$(UV) pip freeze --quiet --python $(BIN)/python --exclude-editable > constraints.txt
-frameworks: $(VENV)/.dev ## Make the environments of all frameworks (NAMES='crewai langgraph': only these).
-	$(BIN)/tframex-nb frameworks install $(or $(NAMES),--all)
+frameworks: $(VENV)/.dev ## Make the environments of all frameworks for the tests (NAMES='crewai langgraph': only these).
+	TFRAMEX_FRAMEWORKS_DIR=$(CURDIR)/.venvs/frameworks $(BIN)/tframex-nb frameworks install $(or $(NAMES),--all)
 locks: $(VENV)/.dev ## Resolve the frameworks' locks anew and measure them (UPGRADE=1: the newest versions).
 	$(BIN)/python scripts/locks.py $(if $(UPGRADE),--upgrade) $(NAMES)
 
@@ -102,10 +102,10 @@ test-notebooks: $(VENV)/.dev ## The tutorials, with nbval.
 	$(if $(NOTEBOOKS),$(UNCONFIGURED) $(BIN)/pytest -p no:cacheprovider --nbval --nbval-sanitize-with notebooks/sanitize.cfg $(NOTEBOOKS),@echo "no notebooks")
 
 test-fast: $(VENV)/.dev ## The tests that need no browser, no llama.cpp and no second environment.
-	$(BIN)/pytest -m 'not browser and not llama'
+	$(BIN)/pytest -m 'not browser and not llama and not frameworks'
 
 # The main run comes last, so that its summary is the last thing to be read.
-test: lint test-notebooks test-wheel test-lowest test-newest chromium llama ## Everything, as CI runs it.
+test: lint frameworks test-notebooks test-wheel test-lowest test-newest chromium llama ## Everything, as CI runs it.
 	REQUIRE_ALL_PARTS=1 $(BIN)/pytest
 
 test-all: test test-matrix soak ## Everything, every Python, and a thousand runs in one kernel.

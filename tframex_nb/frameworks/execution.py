@@ -178,7 +178,7 @@ class FrameworkEngine:
             if access.fault is None:
                 _keep(exc, self._merger.text)
                 raise
-        except Exception as exc:
+        except Exception as exc:  # where the model failed, that is told below in its place
             if access.fault is None:
                 raise self._failed(exc) from exc
         finally:
