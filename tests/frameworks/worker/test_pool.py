@@ -248,6 +248,20 @@ def test_a_pool_belongs_to_one_loop(on_workers: Callable[..., Any]) -> None:
     on_workers(second)
 
 
+def test_a_stream_that_nobody_closed_ends_with_its_loop(on_workers: Callable[..., Any]) -> None:
+    """Whether its pool was closed before it or not; nothing is said, and nothing is left."""
+    kept = []
+
+    async def play(bench):
+        for pool in (bench.pool(), WorkerPool(bench.spec())):
+            for stream in [bench.stream(pool, "slow") for _ in range(6)]:
+                await anext(stream)
+                kept.append(stream)
+
+    on_workers(play)
+    kept.clear()
+
+
 def test_thirty_runs_and_stops_leave_one_worker_with_the_threads_it_had(
     on_workers: Callable[..., Any],
 ) -> None:

@@ -8,7 +8,6 @@ not answer is replaced. An exclusive worker has one run at a time, and a run may
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import os
 import time
@@ -26,7 +25,7 @@ from tframex_nb.frameworks.worker.stage import Stage
 from tframex_nb.frameworks.worker.travel import pack_request, pack_tools
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from tframex_nb.errors import WorkerUnavailable
     from tframex_nb.frameworks.base import AgentExecutionRequest, ToolHandle
@@ -106,14 +105,15 @@ class WorkerPool:
         wanted = None if subject is None else [subject.name, subject.source]
         line = self._encode(Start(run, pack_request(request), wanted))
         tools = {tool.name: tool for tool in request.tools}
-        async with self._worker(waiting, log) as worker:
-            link = worker.begin(run, line, tools=self._cell_tools | tools, log=log)
-            try:
-                async for batch in link:
-                    for event in batch:
-                        yield event
-            finally:
-                worker.leave(link)
+        worker = await self._enter(waiting, log)
+        link = worker.begin(run, line, tools=self._cell_tools | tools, log=log)
+        try:
+            async for batch in link:
+                for event in batch:
+                    yield event
+        finally:  # waits for nothing: a loop that ends closes its generators in any order
+            worker.leave(link)
+            self._release(worker)
         self._crashes.clear()
 
     async def run_cell(
@@ -134,9 +134,12 @@ class WorkerPool:
         filename = f"<{self.spec.framework} cell {number}>"
         cell = _Cell(source, filename, tuple(pack_tools(tools)))
         offered = self._cell_tools | {tool.name: tool for tool in tools}
-        async with self._worker(waiting, log) as worker:
+        worker = await self._enter(waiting, log)
+        try:
             await self._execute(worker, cell, offered, log)
             worker.cells[cell_id or source] = cell
+        finally:
+            self._release(worker)
         self._cells[cell_id or source] = cell
         self._cell_tools = offered
 
@@ -146,8 +149,7 @@ class WorkerPool:
         full = self.spec.exclusive and len(self._alive()) >= self._size
         if full and all(worker.holds for worker in self._alive()):
             return
-        async with self._worker(_nobody, _nobody):
-            pass
+        self._release(await self._enter(_nobody, _nobody))
 
     def info(self) -> list[WorkerInfo]:
         """Return what there is to know of each worker."""
@@ -174,19 +176,20 @@ class WorkerPool:
             await asyncio.gather(*(worker.gone for worker in workers))
         self._workers.clear()
 
-    @contextlib.asynccontextmanager
-    async def _worker(
-        self, waiting: Callable[[int], None], log: Callable[[str], None]
-    ) -> AsyncIterator[Worker]:
-        """Hold a worker that is ready and has run all cells."""
+    async def _enter(self, waiting: Callable[[int], None], log: Callable[[str], None]) -> Worker:
+        """Return a worker that is ready and has run all cells; it is held until released."""
         worker = await self._acquire(waiting)
         try:
             await self._catch_up(worker, log)
-            yield worker
-        finally:
-            worker.holds -= 1
-            worker.idle_since = time.monotonic()
-            self._wake()
+        except BaseException:
+            self._release(worker)
+            raise
+        return worker
+
+    def _release(self, worker: Worker) -> None:
+        worker.holds -= 1
+        worker.idle_since = time.monotonic()
+        self._wake()
 
     async def _acquire(self, waiting: Callable[[int], None]) -> Worker:
         told = False
