@@ -168,7 +168,7 @@ def _config(
         same = {n: None for n in names if getattr(settings, n) == getattr(added, n)}
         return dataclasses.replace(settings, **same)
 
-    class Run(OpenAIChatCompletionsModel):  # type: ignore[misc]
+    class Run(OpenAIChatCompletionsModel):  # type: ignore[misc]  # mypy does not see the SDK
         async def get_response(
             self,
             system_instructions: str | None,
@@ -191,7 +191,7 @@ def _config(
             settings = plain(model_settings)
             return super().stream_response(system_instructions, input, settings, *a, **k)
 
-    class Provider(MultiProvider):  # type: ignore[misc]
+    class Provider(MultiProvider):  # type: ignore[misc]  # mypy does not see the SDK
         def get_model(self, name: str | None) -> Any:
             return model if name is None else super().get_model(name)
 
@@ -218,7 +218,7 @@ def _tool(handle: ToolHandle) -> Any:  # an agents.FunctionTool
 def _form(schema: dict[str, Any]) -> Any:  # an agents.AgentOutputSchemaBase
     from agents import AgentOutputSchemaBase, ModelBehaviorError
 
-    class Form(AgentOutputSchemaBase):  # type: ignore[misc]
+    class Form(AgentOutputSchemaBase):  # type: ignore[misc]  # mypy does not see the SDK
         def is_plain_text(self) -> bool:
             return False
 
