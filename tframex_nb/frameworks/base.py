@@ -11,19 +11,25 @@ are tool calls where a tool is called: an adapter yields the text, and what else
 
 from __future__ import annotations
 
-import asyncio
 import importlib.metadata
 import importlib.util
 import inspect
-import threading
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from tframex_nb.messages import Event, Message, MessageFinished, TextDelta, Usage
+from tframex_nb.frameworks.requests import (
+    Agent,
+    AgentExecutionRequest,
+    AgentExecutionResult,
+    AgentSpec,
+    ModelAccess,
+    ToolHandle,
+)
+from tframex_nb.messages import Event, MessageFinished, TextDelta, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
 __all__ = [
     "ABSENT",
@@ -45,10 +51,7 @@ __all__ = [
     "ToolHandle",
     "ValidationResult",
     "build_subject",
-    "iterate_in_thread",
 ]
-
-T = TypeVar("T")
 
 StreamChunk = Event  # what a run streams: the same events everywhere, TextDelta above all
 Level = Literal["native", "partial", "absent"]
@@ -90,137 +93,6 @@ def PARTIAL(reason: str) -> Capability:  # noqa: N802 - reads as the constant th
 def ABSENT(reason: str) -> Capability:  # noqa: N802 - reads as the constant that it stands for
     """Return a capability that is not there; ``reason`` says why."""
     return Capability("absent", reason)
-
-
-@runtime_checkable
-class Agent(Protocol):
-    """An agent as frameworks see it; ``tframex_nb.Agent`` is one, and so is ``AgentSpec``."""
-
-    @property
-    def id(self) -> str:
-        """The agent's id, unique in its kernel."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """What people call it."""
-        ...
-
-    @property
-    def template_id(self) -> str:
-        """The template that it was made from, or the empty text."""
-        ...
-
-    @property
-    def configuration(self) -> Mapping[str, Any]:
-        """The framework's own settings, JSON."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class AgentSpec:
-    """An agent as it travels to a worker: plain data."""
-
-    id: str
-    name: str = ""
-    template_id: str = ""
-    configuration: Mapping[str, Any] = field(default_factory=dict)  # any JSON
-    description: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelAccess:
-    """The model of a run: an OpenAI-compatible base URL and a token that dies with the run."""
-
-    name: str
-    base_url: str
-    api_key: str = field(repr=False)
-
-    def openai_client(self) -> Any:  # an openai.AsyncOpenAI, which only some environments have
-        """Return a client of the ``openai`` package for this endpoint; close it after use.
-
-        It never retries and has no time-out: the run has its own. It speaks plain HTTP to
-        loopback, so it asks no proxy and loads no certificates, which would take 20 ms each time.
-        """
-        import ssl
-
-        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
-
-        nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts no certificate at all
-        http = DefaultAsyncHttpxClient(trust_env=False, verify=nobody, timeout=None)
-        return AsyncOpenAI(
-            base_url=self.base_url,
-            api_key=self.api_key,
-            max_retries=0,
-            timeout=None,
-            http_client=http,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ToolHandle:
-    """A tool that lives in the notebook; ``parameters`` is the JSON schema of its arguments.
-
-    ``await tool(arguments)`` returns the text for the model, also where it tells of an error.
-    ``arguments`` are a dict, or the JSON text as the model wrote it.
-    """
-
-    name: str
-    description: str
-    parameters: Mapping[str, Any]  # a JSON schema
-    call: Callable[[dict[str, Any] | str], Awaitable[str]] = field(repr=False)
-    loop: asyncio.AbstractEventLoop = field(repr=False, compare=False)
-
-    async def __call__(self, arguments: dict[str, Any] | str) -> str:
-        """Return what the tool says to the model."""
-        return await self.call(arguments)
-
-    def call_from_thread(self, arguments: dict[str, Any] | str) -> str:
-        """Return the result to a thread that is not the event loop's."""
-
-        async def answer() -> str:
-            return await self.call(arguments)
-
-        return asyncio.run_coroutine_threadsafe(answer(), self.loop).result()
-
-
-@dataclass(frozen=True, slots=True)
-class AgentExecutionRequest:
-    """One question to one agent on one framework.
-
-    ``history`` are the earlier messages, without the system message, rebuilt by the framework's
-    memory; ``params`` are sampling parameters for the model (temperature and the like).
-    ``schema`` is a JSON schema that the answer must match, or None. ``subject`` is what the user
-    built with the framework itself (a graph, a crew, a team), in place of an agent of ours.
-    """
-
-    agent: Agent
-    prompt: str
-    model: ModelAccess
-    system: str = ""
-    history: tuple[Message, ...] = ()
-    tools: tuple[ToolHandle, ...] = ()
-    params: Mapping[str, Any] = field(default_factory=dict)  # sampling parameters, any JSON
-    max_steps: int = 12
-    schema: Mapping[str, Any] | None = None  # a JSON schema
-    subject: Any = None  # an object of the framework
-    run_id: str = ""
-
-    @property
-    def messages(self) -> tuple[Message, ...]:
-        """The whole conversation: the system message, what was said, and the prompt."""
-        head = (Message("system", self.system),) if self.system else ()
-        return (*head, *self.history, Message("user", self.prompt))
-
-
-@dataclass(frozen=True, slots=True)
-class AgentExecutionResult:
-    """The whole of one answer."""
-
-    text: str
-    messages: tuple[Message, ...] = ()
-    usage: Usage = field(default_factory=Usage)
-    events: tuple[Event, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,39 +275,6 @@ async def build_subject(
     return await built if inspect.isawaitable(built) else built
 
 
-async def iterate_in_thread(make: Callable[[], Iterable[T]]) -> AsyncGenerator[T, None]:
-    """Yield the items of a blocking iterable that is made and read in a thread of its own.
-
-    A thread cannot be cancelled: closing the generator abandons it. Raises what the iterable
-    raises.
-    """
-    loop = asyncio.get_running_loop()
-    queue: asyncio.Queue[tuple[bool, Any]] = asyncio.Queue()  # (more, item or error)
-
-    def put(more: bool, item: object) -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(queue.put_nowait, (more, item))
-
-    def read() -> None:
-        try:
-            for item in _each(make):
-                put(True, item)  # noqa: FBT003
-        except BaseException as exc:  # noqa: BLE001 - carried to the awaiting side, whatever it is
-            put(False, exc)  # noqa: FBT003
-        else:
-            put(False, None)  # noqa: FBT003
-
-    threading.Thread(target=read, name="framework", daemon=True).start()
-    while True:
-        more, item = await queue.get()
-        if more:
-            yield item
-        elif item is None:
-            return
-        else:
-            raise item
-
-
 def _unmet(wanted: type | tuple[Any, ...] | None, value: object) -> str:
     """Return in words what a value should have been, or nothing where it is right."""
     if wanted is None:
@@ -444,7 +283,3 @@ def _unmet(wanted: type | tuple[Any, ...] | None, value: object) -> str:
         return "" if value in wanted else "one of " + ", ".join(map(repr, wanted))
     right = isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
     return "" if right else f"of type {wanted.__name__}"
-
-
-def _each(make: Callable[[], Iterable[T]]) -> Iterator[T]:
-    yield from make()

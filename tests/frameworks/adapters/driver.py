@@ -41,7 +41,8 @@ def stage(name: str) -> Path:
     (package / "frameworks" / "adapters").mkdir(parents=True)
     for made in (package, package / "frameworks", package / "frameworks" / "adapters"):
         (made / "__init__.py").touch()
-    files = "messages.py", "errors.py", "frameworks/base.py", f"frameworks/adapters/{name}.py"
+    shared = "messages.py", "errors.py", "frameworks/base.py", "frameworks/requests.py"
+    files = *shared, f"frameworks/adapters/{name}.py"
     for file in files:
         shutil.copy(ROOT / "tframex_nb" / file, package / file)
     return folder

@@ -79,7 +79,7 @@ def _hint(rules: Any, root: Mapping[str, Any], depth: int) -> Any:  # a type, or
     if options:
         return Union[tuple(_hint(each, root, depth) for each in options)]  # noqa: UP007 - made
     if rules.get("type") == "array":
-        return list[_hint(rules.get("items"), root, depth - 1)]  # type: ignore[misc]
+        return list[_hint(rules.get("items"), root, depth - 1)]  # type: ignore[misc]  # a type made at run time
     if rules.get("type") == "object" or "properties" in rules:
         return _object(rules, root, depth) if rules.get("properties") else dict[str, Any]
     return _PLAIN.get(str(rules.get("type")), Any)

@@ -29,6 +29,7 @@ _STAGED = (
     "errors.py",
     "messages.py",
     "frameworks/base.py",
+    "frameworks/requests.py",
     "frameworks/worker/cells.py",
     "frameworks/worker/child.py",
     "frameworks/worker/protocol.py",
