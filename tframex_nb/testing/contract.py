@@ -13,7 +13,14 @@ import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tframex_nb.agents import Agent
-from tframex_nb.errors import AuthError, ConnectionFailed, ModelError, RateLimited, ServerError
+from tframex_nb.errors import (
+    AuthError,
+    ConnectionFailed,
+    ModelError,
+    RateLimited,
+    ServerError,
+    StepLimitReached,
+)
 from tframex_nb.frameworks.service import Frameworks
 from tframex_nb.messages import TextDelta, ToolResult
 from tframex_nb.models import RetryPolicy, VLLMModel
@@ -255,6 +262,40 @@ class FrameworkContract:
             document = json.loads(run.text)
             assert set(document) == {"city", "population"}
             assert isinstance(document["population"], int)
+
+        self.check(test)
+
+    def test_reasoning_is_kept_apart(self) -> None:
+        """What the model thinks is reasoning of the run, and no part of its text."""
+
+        async def test(bench: Bench) -> None:
+            model = bench.model("demo:think")
+            run = await bench.works(Agent("thinker", model), "Think about snow")
+            answer = model.calls[-1].answer
+            assert answer is not None
+            assert answer.reasoning, "the model did not think"
+            assert answer.reasoning in run.reasoning
+            assert answer.reasoning[:40] not in run.text
+
+        self.check(test)
+
+    def test_a_loop_of_tool_calls_ends_at_max_steps(self) -> None:
+        """A model that wants tools for ever is asked ``max_steps`` times, then told off."""
+
+        def look(place: str = "here") -> str:
+            """Look around.
+
+            Args:
+                place: where
+            """
+            return f"nothing at {place}"
+
+        async def test(bench: Bench) -> None:
+            bench.needs("tools")
+            model = bench.model("demo:loop")
+            run = await bench.run(Agent("looper", model, tools=[look], max_steps=4), "look")
+            assert type(run.error) is StepLimitReached, f"it became {run.error!r}"
+            assert len(model.calls) in {4, 5}, f"{len(model.calls)} model calls for 4 steps"
 
         self.check(test)
 
