@@ -69,7 +69,7 @@ doctor: $(VENV)/.core ## Check this installation, and say what to do next.
 
 # ---- checks
 
-.PHONY: lint format test test-fast test-all test-notebooks test-wheel test-lowest test-newest test-matrix test-newest soak bench wheel
+.PHONY: lint format test test-fast test-in-process test-all test-notebooks test-wheel test-lowest test-newest test-matrix test-newest soak bench wheel
 lint: $(VENV)/.dev ## ruff, mypy, the import contracts.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -92,6 +92,9 @@ test-lowest: $(VENV)/.dev chromium ## The core tests, and the main job in the br
 	bash scripts/test_lowest.sh $(VENV) .venvs/lowest
 	REQUIRE_ALL_PARTS=1 JUPYTER_BIN=$(CURDIR)/.venvs/lowest/bin $(BIN)/pytest -q tests/browser -k main_job
 
+test-in-process: $(VENV)/.dev ## The contract of the frameworks that can live in the kernel's own environment, there.
+	bash scripts/test_in_process.sh $(VENV) .venvs/in-process
+
 test-matrix: $(VENV)/.dev ## The core tests on every newer Python that is installed here.
 	bash scripts/test_matrix.sh $(VENV) .venvs
 
@@ -105,7 +108,7 @@ test-fast: $(VENV)/.dev ## The tests that need no browser, no llama.cpp and no s
 	$(BIN)/pytest -m 'not browser and not llama and not frameworks'
 
 # The main run comes last, so that its summary is the last thing to be read.
-test: lint frameworks test-notebooks test-wheel test-lowest test-newest chromium llama ## Everything, as CI runs it.
+test: lint frameworks test-notebooks test-wheel test-lowest test-newest test-in-process chromium llama ## Everything, as CI runs it.
 	REQUIRE_ALL_PARTS=1 $(BIN)/pytest
 
 test-all: test test-matrix soak ## Everything, every Python, and a thousand runs in one kernel.
