@@ -192,6 +192,21 @@ def test_the_source_of_a_class_in_a_cell_is_what_it_needs(
     on_workers(play)
 
 
+def test_local_names_are_no_names_of_the_notebook(shell: InteractiveShell) -> None:
+    """IPython binds ``_``, and people bind ``text`` and ``data``; a method has its own."""
+    for cell in (
+        "import threading\n_ = text = data = found = threading.Lock()",
+        "class Own:\n"
+        "    found = 1\n"
+        "    again = found\n"
+        "    def f(self, text, **data):\n"
+        "        head, _, tail = text.partition(' ')\n"
+        "        return [found for found in (head, tail, *data)]",
+    ):
+        shell.run_cell(cell, store_history=True).raise_error()
+    assert "Lock" not in AdapterSource.of(shell.user_ns["Own"]).source
+
+
 def test_a_class_whose_source_is_lost(shell: InteractiveShell) -> None:
     namespace: dict[str, Any] = {"__name__": "__main__"}
     exec("class Lost:\n    def f(self): pass", namespace)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import dis
 import inspect
 import linecache
 import sys
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["AdapterSource"]
 
 _FUTURE = "from __future__ import annotations"
+
+# What reads a name that is no local one; the last is of Python 3.12, in a generic class.
+_GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ def _filename(owner: type) -> str:
         function = inspect.unwrap(value) if callable(value) else None
         if inspect.isfunction(function) and function.__module__ == owner.__module__:
             return function.__code__.co_filename
-    return ""
+    return getattr(sys.modules.get(owner.__module__), "__file__", None) or ""
 
 
 def _collect(name: str, value: Any, texts: dict[str, str]) -> None:
@@ -69,9 +73,9 @@ def _collect(name: str, value: Any, texts: dict[str, str]) -> None:
     if not isinstance(value, type | types.FunctionType):
         texts[name] = _constant(name, value)
         return
-    node, text, namespace = _definition(value)
+    text, namespace = _definition(value)
     texts[name] = ""  # it may need itself
-    for needed in _names(node):
+    for needed in _names(text):
         if needed in namespace:
             _collect(needed, namespace[needed], texts)
     del texts[name]  # behind what it needs
@@ -93,8 +97,8 @@ def _constant(name: str, value: Any) -> str:
     )
 
 
-def _definition(value: Any) -> tuple[ast.AST, str, Mapping[str, Any]]:
-    """Return the node, the text and the globals of a class or function from a cell."""
+def _definition(value: Any) -> tuple[str, Mapping[str, Any]]:
+    """Return the text and the globals of a class or function from a cell."""
     function = value
     if isinstance(value, type):
         own = [inspect.unwrap(v) for v in vars(value).values() if callable(v)]
@@ -107,7 +111,7 @@ def _definition(value: Any) -> tuple[ast.AST, str, Mapping[str, Any]]:
             if named and _first_line(node) <= line <= (node.end_lineno or 0):
                 lines = text.splitlines(keepends=True)
                 own_text = "".join(lines[_first_line(node) - 1 : node.end_lineno])
-                return node, own_text, function.__globals__
+                return own_text, function.__globals__
     raise FrameworkLoadError(
         f"the source of {value.__name__!r} cannot be found, and its worker needs it",
         hint="define it at the top of a cell, or in a file",
@@ -119,14 +123,19 @@ def _first_line(node: ast.stmt) -> int:
     return min([node.lineno, *(d.lineno for d in decorators)])
 
 
-def _names(node: ast.AST) -> list[str]:
-    """Return the names that are read in a node, annotations aside, which nobody evaluates."""
-    skipped = {
-        id(inner)
-        for each in ast.walk(node)
-        for annotation in (getattr(each, "annotation", None), getattr(each, "returns", None))
-        if annotation is not None
-        for inner in ast.walk(annotation)
-    }
-    names = [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and id(n) not in skipped]
+def _names(text: str) -> list[str]:
+    """Return the globals that a definition reads, annotations aside, which nobody evaluates.
+
+    The compiler knows which those are: a local name means nothing to the notebook's.
+    """
+    codes = [compile(f"{_FUTURE}\n{text}", "<definition>", "exec", dont_inherit=True)]
+    names = []
+    for code in codes:
+        bound = set()
+        for step in dis.get_instructions(code):
+            if step.opname == "STORE_NAME":
+                bound.add(step.argval)
+            elif step.opname in _GLOBAL and step.argval not in bound:
+                names.append(step.argval)
+        codes += [inner for inner in code.co_consts if isinstance(inner, types.CodeType)]
     return list(dict.fromkeys(names))
