@@ -68,7 +68,7 @@ class Placement:
                 hint=f"%frameworks install {integration.name}",
             )
         if importable(integration.module) or not integration.module:
-            version = installed_version(integration.distribution)
+            version = _version_here(integration)
             return Readiness(ready=True, mode="worker", version=version, reason=why)
         needed = integration.distribution or integration.module
         return Readiness(ready=False, reason="not installed", hint=f"%pip install {needed}")
@@ -126,7 +126,7 @@ class Placement:
         """Return that the framework runs in this process, or why it does not."""
         if integration.module and not importable(integration.module):
             return None, ""
-        version = installed_version(integration.distribution) if integration.distribution else ""
+        version = _version_here(integration)
         if integration.versions and version not in SpecifierSet(integration.versions):
             return None, f"{version} is installed here, the adapter needs {integration.versions}"
         if not integration.cancellable:
@@ -293,6 +293,11 @@ def _travelling(integration: FrameworkIntegration, subject: Any) -> Subject | No
         f"or build it in a cell of its own: %%framework {integration.name}",
         framework=integration.name,
     )
+
+
+def _version_here(integration: FrameworkIntegration) -> str:
+    """Return the version that is installed beside the kernel; an adapter may need nothing."""
+    return installed_version(integration.distribution) if integration.distribution else ""
 
 
 def _normal(distribution: str) -> str:
