@@ -253,7 +253,7 @@ class FrameworkRegistry:
         if entry is None:
             raise UnknownFramework(
                 f"no framework {name!r} is registered",
-                hint=f"{nearest(name, self._entries)} %frameworks lists them",
+                hint=f"%frameworks lists them; {nearest(name, self._entries)}",
                 framework=name,
             )
         return entry

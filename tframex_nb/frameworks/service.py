@@ -123,9 +123,9 @@ class Frameworks:
             if not name:
                 raise _nothing_ready(resolution)
             preface = (FrameworkChosen(name, resolution.reason, resolution.better_hint),)
-        integration = self.registry.get_framework(name)
-        if getattr(integration, "own_steps", False) and subject is None:
+        if subject is None and self._own_steps(name):
             return (OwnSteps(preface) if preface else None), resolution
+        integration = self.registry.get_framework(name)
         ready = self.placement.readiness(integration)
         if not ready.ready:
             raise FrameworkNotInstalled(
@@ -214,7 +214,7 @@ class Frameworks:
     async def use(self, name: str) -> None:
         """Let runs that name no framework and no template use this one."""
         await self.start()
-        if name != AUTO:
+        if name not in {AUTO, NATIVE}:
             self.registry.get_framework(name)
         self.default = name
 
@@ -263,6 +263,12 @@ class Frameworks:
         await self.registry.aclose()
         if self._gateway is not None:
             await self._gateway.aclose()
+
+    def _own_steps(self, name: str) -> bool:
+        """Whether an agent's own steps are meant; those are there whatever is loaded."""
+        if name not in self.registry:
+            return name == NATIVE
+        return getattr(self.registry.get_framework(name), "own_steps", False)
 
     def _versions(self, name: str) -> None:
         """Note that the version of a framework in use may be another one now."""
@@ -360,8 +366,9 @@ class OwnSteps:
 
 
 def _nothing_ready(resolution: Resolution) -> NoFrameworkFits:
+    fit = ", ".join(each.name for each in resolution.candidates if not each.excluded)
     error = NoFrameworkFits(
-        "frameworks fit, and none of them can run here", hint=resolution.better_hint
+        f"what fits this agent cannot run here: {fit}", hint=resolution.better_hint
     )
     error.resolution = resolution
     return error
