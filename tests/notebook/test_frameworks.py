@@ -273,6 +273,21 @@ def test_why_shows_every_candidate_and_returns_the_resolution(shout):
     assert "chosen: shout" not in refused.displays[0]["text/plain"]
 
 
+def test_a_template_of_the_notebook_is_resolved_and_listed(shout):
+    """What a cell says of a template holds for the next resolution."""
+    made = shout.run("%frameworks template herald --prefer shout --capability streaming")
+    assert made.status == "ok", made.error
+    assert "herald" in made.displays[0]["text/plain"]
+    assert "chosen: shout" in shout.run("%frameworks why herald").displays[0]["text/plain"]
+    again = shout.run("%frameworks template herald --capability tools")
+    assert "tools" in again.displays[0]["text/plain"]
+    refused = shout.run("%frameworks why herald")
+    assert "chosen: shout" not in refused.displays[0]["text/plain"]
+    assert "customer-service-bot" in shout.run("%frameworks template").displays[0]["text/plain"]
+    wrong = shout.run("%frameworks template herald --prefer shuot")
+    assert "did you mean 'shout'?" in str(wrong.error)
+
+
 def test_an_install_tells_its_size_moves_in_one_line_and_ends_in_one(tiny, index):
     """The kernel's loop stays free; the framework is ready afterwards."""
     index.hold("beta")

@@ -57,6 +57,7 @@ VERBS = {
         "use",
         "reconfigure",
         "show",
+        "template",
         "why",
     ),
     "models": ("use", "connect"),
@@ -148,7 +149,7 @@ def _framework_verb(session: Session, verb: str, rest: str) -> Iterable[str]:
         from tframex_nb.frameworks.base import CAPABILITIES
 
         return CAPABILITIES
-    if verb == "why":
+    if verb in {"why", "template"}:
         return [*_templates(session), *OPTIONS["frameworks"]]
     if verb == "load":
         return sorted(n for n, v in session.shell.user_ns.items() if _is_adapter(v))

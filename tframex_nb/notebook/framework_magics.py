@@ -49,22 +49,25 @@ class FrameworkMagics(LoweredMagics):
         "verb",
         nargs="?",
         default="",
-        help="load, reload, unload, install, remove, use, reconfigure, show or why",
+        help="load, reload, unload, install, remove, use, reconfigure, show, template or why",
     )
     @argument("subject", nargs="?", default="", help="a framework, a template, a path, a class")
     @argument("--offline", action="store_true", help="install: fetch nothing, use what is cached")
     @argument("--streaming", action="store_true", help="why: it must stream")
     @argument("--tools", action="store_true", help="why: it must call tools")
     @argument("--memory", action="store_true", help="why: it must remember earlier turns")
-    @argument("--capability", action="append", help="why: it must have this, too (repeatable)")
+    @argument("--capability", action="append", help="why, template: it must have this (repeatable)")
+    @argument("--prefer", help="template: the frameworks that come first, a,b,c")
+    @argument("--fallback", help="template: the generic template that stands in, such as task")
     def frameworks(self, line: str) -> object:
         """List the agent frameworks; ``.to_pandas()`` gives a DataFrame.
 
         ``install NAME`` makes a framework's own environment, after telling its size; ``remove``
         takes it away. ``use NAME|auto|native`` says what runs that name none. ``why TEMPLATE``
         shows how ``auto`` would choose, and returns the Resolution. ``show NAME`` tells all of
-        one. ``load PATH|module:Class|CLASS`` adds an adapter, ``reload`` takes its changed file,
-        ``unload`` forgets it. ``reconfigure [PATH]`` reads runtime-config.yaml anew.
+        one. ``template NAME --prefer a,b --capability x`` describes a template; ``template`` alone
+        lists them. ``load PATH|module:Class|CLASS`` adds an adapter, ``reload`` takes its changed
+        file, ``unload`` forgets it. ``reconfigure [PATH]`` reads runtime-config.yaml anew.
         """
         return run_sync(self._frameworks(line))
 

@@ -13,6 +13,7 @@ from tframex_nb.notebook.front_end import detect
 from tframex_nb.notebook.namespace import look_up
 from tframex_nb.notebook.progress import ProgressLine, bar
 from tframex_nb.notebook.tables import Table
+from tframex_nb.notebook.templates_view import template_view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +37,7 @@ VERBS = {
     "use": "NAME, auto or native",
     "reconfigure": "",
     "show": "NAME",
+    "template": "",
     "why": "TEMPLATE",
 }
 MEGABYTE = 1_000_000
@@ -72,10 +74,9 @@ async def frameworks_view(session: Session, options: Any, display: str) -> objec
         case "reconfigure":
             changed = await frameworks.reconfigure(subject or None)
             return Table.of(("changed",), [(c,) for c in changed], "" if changed else "nothing new")
-        case "show":
-            return await _show(frameworks, subject)
         case _:
-            return await _why(frameworks, options)
+            tell = {"show": _show, "template": template_view, "why": _why}[verb]
+            return await tell(frameworks, options)
 
 
 async def _table(frameworks: Frameworks, name: str = "", note: str = "") -> Table:
@@ -100,9 +101,10 @@ async def _table(frameworks: Frameworks, name: str = "", note: str = "") -> Tabl
     return Table.of(COLUMNS, cells, note or used)
 
 
-async def _show(frameworks: Frameworks, name: str) -> Table:
+async def _show(frameworks: Frameworks, options: Any) -> Table:  # argparse's Namespace
     """Return all that is known of one framework, the reasons included."""
     await frameworks.start()
+    name = options.subject
     found = frameworks.registry.get_framework(name)
     ready = frameworks.readiness(name)
     can = found.describe_capabilities()
@@ -199,9 +201,12 @@ def _check(options: Any) -> None:  # argparse's Namespace
         raise UsageError(f"%frameworks {verb}: no such verb; {nearest(verb, VERBS)}")
     if takes and not options.subject:
         raise UsageError(f"%frameworks {verb} takes one {takes}")
-    asked = (options.streaming, options.tools, options.memory, options.capability)
-    if any(asked) and verb != "why":
-        raise UsageError("--streaming, --tools, --memory and --capability go with: why TEMPLATE")
+    if any((options.streaming, options.tools, options.memory)) and verb != "why":
+        raise UsageError("--streaming, --tools and --memory go with: why TEMPLATE")
+    if options.capability and verb not in {"why", "template"}:
+        raise UsageError("--capability goes with: why TEMPLATE, template NAME")
+    if (options.prefer or options.fallback) and (verb != "template" or not options.subject):
+        raise UsageError("--prefer and --fallback go with: template NAME")
     if options.offline and verb != "install":
         raise UsageError("--offline goes with: install NAME")
 

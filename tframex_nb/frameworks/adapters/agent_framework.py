@@ -70,7 +70,8 @@ class AgentFrameworkFramework(FrameworkIntegration):
 
     async def initialize(self) -> None:
         """Import the framework."""
-        import agent_framework_openai  # noqa: F401 - now, so that the first run need not
+        from agent_framework import Agent  # noqa: F401 - now, so that the first run need not
+        from agent_framework.openai import OpenAIChatCompletionClient  # noqa: F401 - likewise
 
     async def execute_agent_streaming(
         self, request: AgentExecutionRequest
