@@ -176,6 +176,26 @@ def test_an_exclusive_worker_is_killed_with_all_it_started(on_workers: Callable[
     on_workers(play)
 
 
+def test_a_stopped_exclusive_worker_is_replaced_before_the_next_run(
+    on_workers: Callable[..., Any],
+) -> None:
+    """Who stops a run mostly asks again: the framework is imported meanwhile."""
+
+    async def play(bench):
+        pool = bench.pool(bench.spec(exclusive=True))
+        stream = bench.stream(pool, "slow")
+        await anext(stream)
+        [killed] = pool.info()
+        await stream.aclose()
+        await until(lambda: [w.state for w in pool.info()] == ["idle"], 10)
+        [fresh] = pool.info()
+        assert fresh.pid != killed.pid
+        assert await bench.ask(pool, "echo on") == "on"
+        assert [w.pid for w in pool.info()] == [fresh.pid]
+
+    on_workers(play)
+
+
 def test_cancelling_the_task_stops_the_run_and_its_tools(on_workers: Callable[..., Any]) -> None:
     async def play(bench):
         called, dropped = asyncio.Event(), asyncio.Event()

@@ -207,6 +207,30 @@ def test_local_names_are_no_names_of_the_notebook(shell: InteractiveShell) -> No
     assert "Lock" not in AdapterSource.of(shell.user_ns["Own"]).source
 
 
+def test_a_module_inside_a_package_is_imported_too(
+    on_workers: Callable[..., Any], shell: InteractiveShell
+) -> None:
+    """``import xml.dom.minidom`` binds ``xml``, and ``import xml`` alone brings nothing of it."""
+    for cell in (
+        CELLS[0],
+        "import xml.dom.minidom, wsgiref.util, wsgiref.headers as heads",
+        "class Deep(FrameworkIntegration):\n"
+        "    name = 'deep'\n"
+        "    async def execute_agent_streaming(self, request):\n"
+        "        page = xml.dom.minidom.parseString(request.prompt)\n"
+        "        yield TextDelta(page.firstChild.tagName)\n"
+        "        yield TextDelta(wsgiref.util.__name__ + heads.Headers.__name__)",
+    ):
+        shell.run_cell(cell, store_history=True).raise_error()
+    source = AdapterSource.of(shell.user_ns["Deep"])
+
+    async def play(bench):
+        pool = bench.pool(bench.spec("Deep", adapter=source))
+        assert await bench.ask(pool, "<a/>") == "awsgiref.utilHeaders"
+
+    on_workers(play)
+
+
 def test_a_class_whose_source_is_lost(shell: InteractiveShell) -> None:
     namespace: dict[str, Any] = {"__name__": "__main__"}
     exec("class Lost:\n    def f(self): pass", namespace)

@@ -8,6 +8,7 @@ not answer is replaced. An exclusive worker has one run at a time, and a run may
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import time
@@ -15,7 +16,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tframex_nb.errors import CannotTravel, FrameworkFailed
+from tframex_nb.errors import CannotTravel, FrameworkFailed, WorkerUnavailable
 from tframex_nb.frameworks.worker.faults import unavailable
 from tframex_nb.frameworks.worker.memory import tree_mb
 from tframex_nb.frameworks.worker.parent import Worker
@@ -27,7 +28,6 @@ from tframex_nb.frameworks.worker.travel import pack_request, pack_tools
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
-    from tframex_nb.errors import WorkerUnavailable
     from tframex_nb.frameworks.base import AgentExecutionRequest, ToolHandle
     from tframex_nb.frameworks.worker.protocol import Message
     from tframex_nb.frameworks.worker.spec import Subject, WorkerSpec
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["WorkerPool"]
 
 CROWD = 8  # runs in a shared worker before another one is started
+BREATH = 0.1  # seconds
 CRASHES, MINUTE = 3, 60.0  # so many crashes within so many seconds are too many
 
 
@@ -114,6 +115,8 @@ class WorkerPool:
         finally:  # waits for nothing: a loop that ends closes its generators in any order
             worker.leave(link)
             self._release(worker)
+            if not worker.usable and self._loop is not None:
+                self._loop.call_later(BREATH, self._replace)
         self._crashes.clear()
 
     async def run_cell(
@@ -260,6 +263,15 @@ class WorkerPool:
         self._workers.append(worker)
         self._tick()
         return worker
+
+    def _replace(self) -> None:
+        """Start a worker in place of one that a stop has killed: the next run need not wait.
+
+        Called a breath after the stop: a loop that is ending does not get so far.
+        """
+        if not self._closed and not self._alive():
+            with contextlib.suppress(WorkerUnavailable):  # the next run is told
+                self._start()
 
     def _ended(self, worker: Worker, crashed: bool) -> None:
         if worker in self._workers:

@@ -6,6 +6,7 @@ import ast
 import contextlib
 import dis
 import inspect
+import itertools
 import linecache
 import sys
 import types
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tframex_nb.errors import FrameworkLoadError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["AdapterSource"]
 
@@ -24,6 +25,7 @@ _FUTURE = "from __future__ import annotations"
 
 # What reads a name that is no local one; the last is of Python 3.12, in a generic class.
 _GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
+_ATTRIBUTE = {"LOAD_ATTR", "LOAD_METHOD"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +60,17 @@ def _filename(owner: type) -> str:
     return getattr(sys.modules.get(owner.__module__), "__file__", None) or ""
 
 
-def _collect(name: str, value: Any, texts: dict[str, str]) -> None:
-    """Add the text that makes ``name`` be ``value``, after the texts of what that needs."""
-    if name in texts:
-        return
+def _collect(name: str, value: Any, texts: dict[str, str], paths: Iterable[str] = ()) -> None:
+    """Add the text that makes ``name`` be ``value``, after the texts of what that needs.
+
+    ``paths`` are the dotted names that are read of it.
+    """
     if isinstance(value, types.ModuleType):
         texts[name] = f"import {value.__name__} as {name}"
+        for inner in _submodules(value.__name__, paths):
+            texts[f"{name} {inner}"] = f"__import__({inner!r})"
+        return
+    if name in texts:
         return
     module = getattr(value, "__module__", None)
     own = getattr(value, "__name__", None)
@@ -75,9 +82,9 @@ def _collect(name: str, value: Any, texts: dict[str, str]) -> None:
         return
     text, namespace = _definition(value)
     texts[name] = ""  # it may need itself
-    for needed in _names(text):
+    for needed, paths in _names(text).items():
         if needed in namespace:
-            _collect(needed, namespace[needed], texts)
+            _collect(needed, namespace[needed], texts, paths)
     del texts[name]  # behind what it needs
     texts[name] = text
 
@@ -123,19 +130,35 @@ def _first_line(node: ast.stmt) -> int:
     return min([node.lineno, *(d.lineno for d in decorators)])
 
 
-def _names(text: str) -> list[str]:
-    """Return the globals that a definition reads, annotations aside, which nobody evaluates.
+def _names(text: str) -> dict[str, set[str]]:
+    """Return the globals that a definition reads, and what it reads of them: ``client.get``.
 
-    The compiler knows which those are: a local name means nothing to the notebook's.
+    The compiler knows which those are: a local name means nothing to the notebook's. Annotations
+    are left out, because nobody evaluates them.
     """
     codes = [compile(f"{_FUTURE}\n{text}", "<definition>", "exec", dont_inherit=True)]
-    names = []
+    names: dict[str, set[str]] = {}
     for code in codes:
         bound = set()
-        for step in dis.get_instructions(code):
-            if step.opname == "STORE_NAME":
-                bound.add(step.argval)
-            elif step.opname in _GLOBAL and step.argval not in bound:
-                names.append(step.argval)
+        steps = [(step.opname, step.argval) for step in dis.get_instructions(code)]
+        for at, (operation, name) in enumerate(steps):
+            if operation == "STORE_NAME":
+                bound.add(name)
+            elif operation in _GLOBAL and name not in bound:
+                rest = itertools.takewhile(lambda step: step[0] in _ATTRIBUTE, steps[at + 1 :])
+                names.setdefault(name, set()).add(".".join(str(part) for _, part in rest))
         codes += [inner for inner in code.co_consts if isinstance(inner, types.CodeType)]
-    return list(dict.fromkeys(names))
+    return names
+
+
+def _submodules(module: str, paths: Iterable[str]) -> list[str]:
+    """Return which of the dotted paths lead into modules: ``import http`` brings no client."""
+    found = []
+    for path in sorted(paths):
+        name = module
+        for part in path.split("."):
+            name = f"{name}.{part}"
+            if name not in sys.modules:
+                break
+            found.append(name)
+    return list(dict.fromkeys(found))
