@@ -82,9 +82,9 @@ def _collect(name: str, value: Any, texts: dict[str, str], paths: Iterable[str] 
         return
     text, namespace = _definition(value)
     texts[name] = ""  # it may need itself
-    for needed, paths in _names(text).items():
+    for needed, read in _names(text).items():
         if needed in namespace:
-            _collect(needed, namespace[needed], texts, paths)
+            _collect(needed, namespace[needed], texts, read)
     del texts[name]  # behind what it needs
     texts[name] = text
 
