@@ -122,10 +122,10 @@ def stop(kernel, cell, about: str) -> float:
     return sent
 
 
-def limits(kernel, folder: Path, line: str) -> None:
-    """Configure the framework that tests define."""
+def limits(kernel, folder: Path, line: str, name: str = "odd") -> None:
+    """Configure a framework."""
     path = folder / "runtime-config.yaml"
-    path.write_text(f"frameworks:\n  framework_specific:\n    odd:\n      {line}\n")
+    path.write_text(f"frameworks:\n  framework_specific:\n    {name}:\n      {line}\n")
     cell = kernel.run(f"%frameworks reconfigure {path}")
     assert cell.status == "ok", cell.error
 
@@ -346,3 +346,130 @@ def test_a_kernel_that_ends_in_order_leaves_no_worker(own_kernel, way):
         assert own_kernel.run("%load_ext tframex_nb").status == "ok"
         load_odd(own_kernel)
         assert "done" in own_kernel.run("%%agent -f odd\nsay").markdown
+
+
+MIXED = ("crewai", "openai_agents", "pydantic_ai", "langgraph")
+WEATHER = '''
+asked = []
+def weather(city: str) -> str:
+    """Return the weather in a city."""
+    asked.append(city)
+    return f"sunny in {city}"
+'''
+
+
+@pytest.fixture
+def mixed(kernel, needs):
+    """A kernel with a tool defined in a cell, for frameworks that no one environment holds."""
+    needs(*MIXED)
+    assert kernel.run(WEATHER).status == "ok"
+    return kernel
+
+
+@pytest.mark.frameworks
+def test_one_kernel_uses_what_cannot_live_together_one_after_the_other(mixed):
+    for name in MIXED:
+        cell = mixed.run(
+            f"%%agent -f {name} -m demo:fast --tools weather --out r\nWhat is the weather in Rome?"
+        )
+        assert cell.status == "ok", cell.error
+        assert "sunny in Rome" in cell.markdown
+        assert value(mixed, "(r.framework, r.usage.total_tokens > 0)") == (name, True)
+    assert value(mixed, "asked") == ["Rome"] * len(MIXED)
+
+
+@pytest.mark.frameworks
+def test_one_kernel_uses_what_cannot_live_together_at_the_same_time(mixed, clock):
+    """Side by side in a comparison, each with the cell's tool; all four stream at once."""
+    cell = mixed.run(
+        f"%%compare -f {','.join(MIXED)} -m demo:fast --tools weather --out c\n"
+        "What is the weather in Rome?"
+    )
+    assert cell.status == "ok", cell.error
+    assert value(mixed, "list(c.runs)") == list(MIXED)
+    assert value(mixed, "all('sunny in Rome' in r.text for r in c.runs.values())")
+    assert value(mixed, "asked") == ["Rome"] * len(MIXED)
+    cell = mixed.run(f"%%compare -f {','.join(MIXED)} -m text-200-r50\ngo")
+    assert cell.status == "ok", cell.error
+    runs = clock.runs()
+    assert len(runs) == len(MIXED)
+    assert max(run["first"] for run in runs) < min(run["last"] for run in runs)
+
+
+@pytest.mark.frameworks
+def test_agents_on_different_frameworks_are_gathered(mixed):
+    for name in MIXED:
+        beside(mixed, f"on_{name}", name, "What is the weather in Rome?", model="demo:fast")
+    cell = mixed.run("for task in tasks.values(): await task")
+    assert cell.status == "ok", cell.error
+    for name in MIXED:
+        last = value(mixed, f"(on_{name}.last.framework, on_{name}.last.status)")
+        assert last == (name, "finished")
+
+
+# What a user writes in a cell: a client that blocks, so it runs in a worker, which is killed.
+SHOUT = '''
+import asyncio, http.client, json
+from urllib.parse import urlsplit
+from tframex_nb.frameworks.base import NATIVE, FrameworkIntegration
+from tframex_nb.messages import TextDelta
+
+class Shout(FrameworkIntegration):
+    """Says what the model says, louder."""
+
+    name = "shout"
+    templates = ("customer-service-bot",)
+    capabilities = {"streaming": NATIVE, "memory": NATIVE, "tools": NATIVE}
+    cancellable = False
+
+    async def execute_agent_streaming(self, request):
+        answer = await asyncio.to_thread(self.ask, request)
+        while row := await asyncio.to_thread(answer.readline):
+            if row.startswith(b"data: {"):
+                for choice in json.loads(row[6:])["choices"]:
+                    if text := choice["delta"].get("content"):
+                        yield TextDelta(text.replace("ZQ", "LOUD"))
+
+    def ask(self, request):
+        url = urlsplit(request.model.base_url)
+        line = http.client.HTTPConnection(url.netloc)
+        said = [message.to_dict() for message in request.messages]
+        body = {"model": request.model.name, "stream": True, "messages": said}
+        head = {"authorization": f"Bearer {request.model.api_key}"}
+        line.request("POST", f"{url.path}/chat/completions", json.dumps(body), head)
+        return line.getresponse()
+'''
+
+
+@pytest.mark.frameworks
+def test_an_adapter_of_the_users_own_is_listed_chosen_and_swapped_in_mid_run(
+    kernel, needs, tmp_path
+):
+    """Beside real frameworks: chosen once its weight says so, and replaced while it streams."""
+    needs("langgraph")
+    assert len(SHOUT.strip().splitlines()) <= 40
+    auto = "%%agent -f auto -t customer-service-bot --out r\ngo"
+    cell = kernel.run(SHOUT)
+    assert cell.status == "ok", cell.error
+    assert kernel.run("%frameworks load Shout").status == "ok"
+    shown = kernel.run("%frameworks").displays[0]["text/plain"]
+    row = next(line for line in shown.splitlines() if line.startswith("shout"))
+    assert "ready" in row
+    assert "worker" in row
+    kernel.run(auto)
+    assert value(kernel, "r.framework") == "langgraph"
+    limits(kernel, tmp_path, "weight: 20", name="shout")
+    cell = kernel.run(auto)
+    assert cell.status == "ok", cell.error
+    assert value(kernel, "(r.framework, r.resolution.chosen)") == ("shout", "shout")
+    assert cell.markdown.count("LOUD0") == 1
+    beside(kernel, "old", "shout", "go", model="text-2000-r100")
+    assert kernel.run(SHOUT.replace("LOUD", "LOUDER")).status == "ok"
+    cell = kernel.run("%frameworks load Shout")
+    assert cell.status == "ok", cell.error
+    assert "LOUDER0" in kernel.run("%%agent -f shout\ngo").markdown
+    assert value(kernel, "old.last.status") == "running"
+    assert kernel.run("await tasks['old']").status == "ok"
+    assert value(kernel, "(old.last.status, old.last.text[:6])") == ("finished", "LOUD0 ")
+    until(lambda: len(states(kernel, "shout")) == 1)
+    kernel.run("%frameworks unload shout")
