@@ -101,8 +101,9 @@ test-matrix: $(VENV)/.dev ## The core tests on every newer Python that is instal
 test-newest: $(VENV)/.dev ## The core tests on the newest Python that is installed here.
 	bash scripts/test_matrix.sh $(VENV) .venvs newest
 
-test-notebooks: $(VENV)/.dev ## The tutorials, with nbval.
-	$(if $(NOTEBOOKS),$(UNCONFIGURED) $(BIN)/pytest -p no:cacheprovider --nbval --nbval-sanitize-with notebooks/sanitize.cfg $(NOTEBOOKS),@echo "no notebooks")
+# Absolute, because a kernel works in its notebook's folder.
+test-notebooks: $(VENV)/.dev frameworks ## The tutorials, with nbval.
+	$(if $(NOTEBOOKS),$(UNCONFIGURED) TFRAMEX_FRAMEWORKS_DIR=$(CURDIR)/.venvs/frameworks $(BIN)/pytest -p no:cacheprovider --nbval --nbval-sanitize-with notebooks/sanitize.cfg $(NOTEBOOKS),@echo "no notebooks")
 
 test-fast: $(VENV)/.dev ## The tests that need no browser, no llama.cpp and no second environment.
 	$(BIN)/pytest -m 'not browser and not llama and not frameworks'

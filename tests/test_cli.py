@@ -275,3 +275,11 @@ def test_lab_never_overwrites_a_notebook(tmp_path: Path) -> None:
     mine.write_text("mine")
     assert place_tour(tmp_path) == mine
     assert mine.read_text() == "mine"
+
+
+def test_lab_brings_every_notebook_of_the_tour(tmp_path: Path) -> None:
+    from tframex_nb.cli.lab import place_tour
+
+    assert place_tour(tmp_path) == tmp_path / "01-quickstart.ipynb"
+    brought = sorted(path.name for path in tmp_path.iterdir())
+    assert brought == ["01-quickstart.ipynb", "02-frameworks.ipynb"]

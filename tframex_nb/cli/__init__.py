@@ -76,8 +76,8 @@ def _add_lab(commands: _Commands) -> None:
     parser = commands.add_parser(
         "lab",
         help="open the tour in JupyterLab",
-        description="Copy the quickstart notebook into this folder, unless it is there, and open "
-        "it in JupyterLab. What follows -- goes to JupyterLab unchanged.",
+        description="Copy the notebooks of the tour into this folder, unless they are there, and "
+        "open the first in JupyterLab. What follows -- goes to JupyterLab unchanged.",
     )
     parser.add_argument("arguments", nargs="*", metavar="-- ARGUMENT", help="for JupyterLab")
     parser.set_defaults(command=_lab)

@@ -41,19 +41,23 @@ def open_lab(arguments: Sequence[str] = ()) -> NoReturn:
 
 
 def place_tour(folder: Path) -> Path:
-    """Return the tour's path in ``folder``; copy it there unless a file of its name exists."""
-    target = folder / TOUR
-    if not target.exists():
-        shutil.copyfile(_packaged_tour(), target)
-    return target
+    """Return the path in ``folder`` of the notebook to begin with.
+
+    It and the ones after it are copied there, except where a file of that name exists.
+    """
+    for source in sorted(_packaged().glob("[0-9][0-9]-*.ipynb")):
+        target = folder / source.name
+        if not target.exists():
+            shutil.copyfile(source, target)
+    return folder / TOUR
 
 
-def _packaged_tour() -> Path:
-    """Return the tour inside the installed package, or beside it in a checkout."""
+def _packaged() -> Path:
+    """Return the folder of notebooks inside the installed package, or beside it in a checkout."""
     package = Path(tframex_nb.__file__).parent
     for place in (package / "notebooks", package.parent / "notebooks"):
         if (place / TOUR).exists():
-            return place / TOUR
+            return place
     raise TFrameXError(
         f"this installation lacks {TOUR}", hint="pip install --force-reinstall tframex-nb"
     )
