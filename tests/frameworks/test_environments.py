@@ -390,6 +390,10 @@ def test_the_folders_come_from_the_environment(tmp_path: Path) -> None:
     assert default_roots(data) == (own,)
     assert default_roots({**data, "TFRAMEX_FRAMEWORKS_DIR": "/a"}) == (Path("/a"),)
     assert default_roots({**data, "TFRAMEX_FRAMEWORKS_DIR": "/a:"}) == (Path("/a"), own)
+    set_in_yaml = Path("/team")
+    assert default_roots(data, set_in_yaml) == (set_in_yaml,)
+    assert default_roots({"TFRAMEX_FRAMEWORKS_DIR": "/a"}, set_in_yaml) == (Path("/a"),)
+    assert default_roots({"TFRAMEX_FRAMEWORKS_DIR": "/a:"}, set_in_yaml)[-1] == set_in_yaml
     home = Path.home() / ".local/share/tframex_nb/frameworks"
     assert default_roots({}) == (home,)
 

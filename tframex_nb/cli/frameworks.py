@@ -29,7 +29,7 @@ _PLANS = ("name", "packages", "download MB", "disk MB", "where", "note")
 
 def list_frameworks(*, as_json: bool = False) -> str:
     """Return which frameworks have an environment here, and what it is; asks no network."""
-    environments, locks = Environments(), shipped_locks()
+    environments, locks = _environments(), shipped_locks()
     rows = [[NATIVE, "built in", "", "", "", ""]]
     rows += [_row(environments, name, lock) for name, lock in locks.items()]
     if as_json:
@@ -41,7 +41,7 @@ def list_frameworks(*, as_json: bool = False) -> str:
 
 def plan_frameworks(names: Sequence[str]) -> str:
     """Return what an installation would bring, without doing it."""
-    environments = Environments()
+    environments = _environments()
     rows = []
     for name, lock in _chosen(names).items():
         plan = environments.plan(name, lock)
@@ -52,7 +52,7 @@ def plan_frameworks(names: Sequence[str]) -> str:
 
 def install_frameworks(names: Sequence[str], *, offline: bool = False) -> int:
     """Make the environments of these frameworks, one after the other; return the exit code."""
-    environments = Environments()
+    environments = _environments()
     chosen = _chosen(names)
     for name, lock in chosen.items():
         found = environments.find(name, lock)
@@ -81,7 +81,7 @@ def install_frameworks(names: Sequence[str], *, offline: bool = False) -> int:
 
 def remove_frameworks(names: Sequence[str], *, stale: bool = False) -> int:
     """Delete the environments of these frameworks, or only stale ones; return the exit code."""
-    environments = Environments()
+    environments = _environments()
     for name, lock in _chosen(names).items():
         freed = environments.remove(name, keep=lock if stale else None)
         print(f"{name}: freed {freed / MB:.0f} MB" if freed else f"{name}: nothing to remove")
@@ -89,6 +89,15 @@ def remove_frameworks(names: Sequence[str], *, stale: bool = False) -> int:
         if left is not None and not stale:
             print(f"{name}: the shared one stays, {left.path}")
     return 0
+
+
+def _environments() -> Environments:
+    """Return the environments of the folder that the configuration names, as kernels see them."""
+    from tframex_nb.frameworks.config import load_config
+
+    made = Environments()
+    made.configured = load_config().environments
+    return made
 
 
 def _chosen(names: Sequence[str]) -> dict[str, Path]:

@@ -53,14 +53,15 @@ class Environment:
     python_version: str = ""
 
 
-def default_roots(environ: Mapping[str, str]) -> tuple[Path, ...]:
+def default_roots(environ: Mapping[str, str], configured: Path | None = None) -> tuple[Path, ...]:
     """Return the folders that hold environments, in the order in which they are looked at.
 
     ``TFRAMEX_FRAMEWORKS_DIR`` names one, or several as a PATH does: the last one is written to,
-    those before it are shared and only read. An empty name is the default, the user's data folder.
+    those before it are shared and only read. An empty name is the default: the ``configured``
+    folder, else the user's data folder.
     """
     data = environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    own = Path(data, "tframex_nb", "frameworks")
+    own = configured or Path(data, "tframex_nb", "frameworks")
     given = environ.get(VARIABLE, "")
     names = given.split(os.pathsep)
     return tuple(Path(name).expanduser().absolute() if name else own for name in names)

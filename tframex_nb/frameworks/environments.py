@@ -57,12 +57,13 @@ class Environments:
     """The environments that this process can use, and where it makes new ones.
 
     ``root`` is the folder that is written to; ``shared`` are folders that are looked at first and
-    only read. Without a root ``TFRAMEX_FRAMEWORKS_DIR`` names them, else it is the user's own
-    data folder. Nothing is made, and nothing downloaded, before ``install``.
+    only read. Without a root ``TFRAMEX_FRAMEWORKS_DIR`` names them, else it is the ``configured``
+    folder, else the user's own data folder. Nothing is made or downloaded before ``install``.
     """
 
     def __init__(self, root: Path | None = None, *, shared: Sequence[Path] = ()) -> None:
         self._given = root
+        self.configured: Path | None = None
         self._shared = tuple(shared)
         self._locks: dict[tuple[Path, int, int], Lock] = {}
         self._markers: dict[tuple[Path, int], Environment | None] = {}
@@ -70,8 +71,9 @@ class Environments:
     @property
     def roots(self) -> tuple[Path, ...]:
         """The folders that are looked at, in order; the last one is written to."""
-        own = (self._given.absolute(),) if self._given else default_roots(os.environ)
-        return (*self._shared, *own)
+        if self._given:
+            return (*self._shared, self._given.absolute())
+        return (*self._shared, *default_roots(os.environ, self.configured))
 
     @property
     def root(self) -> Path:

@@ -291,6 +291,7 @@ class Frameworks:
         """Let everyone know the configuration that is in force now."""
         self.resolver.config = self.config
         self.loader.config = self.config
+        self.environments.configured = self.config.environments
         for name in self._slots:
             self._slots_of(name)
         await self.loader.discover_and_load_frameworks()
