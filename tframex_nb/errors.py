@@ -81,6 +81,7 @@ __all__ = [
     "UnknownFramework",
     "WorkerCrashed",
     "WorkerUnavailable",
+    "innermost",
     "nearest",
 ]
 
@@ -291,6 +292,13 @@ class RunTimeout(FrameworkError):
 
 class CannotTravel(FrameworkError):
     """A live object cannot be sent to a worker; a builder function can."""
+
+
+def innermost(exc: BaseException) -> BaseException:
+    """Return the one error that a group holds, or a group in it; what is no such group, itself."""
+    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
+        exc = exc.exceptions[0]
+    return exc
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

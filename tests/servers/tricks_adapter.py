@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tframex_nb.frameworks.base import AgentExecutionRequest
     from tframex_nb.messages import Event
 
-__all__ = ["Exclusive", "Here", "Shared"]
+__all__ = ["Broken", "Exclusive", "Here", "LateBroken", "Lists", "Shared", "Unclosable"]
 
 
 class ModelRefused(Exception):
@@ -191,6 +191,37 @@ class Shared(Tricks):
 class Exclusive(Tricks):
     name = "exclusive"
     cancellable = False
+
+
+class Broken(Tricks):
+    """Cannot begin."""
+
+    name = "broken"
+    fault: Exception = OSError("no disk")
+
+    async def initialize(self):
+        raise self.fault
+
+
+class LateBroken(Broken):
+    name = "latebroken"
+    fault = TimeoutError("no answer")
+
+
+class Unclosable(Tricks):
+    """Cannot end."""
+
+    name = "unclosable"
+
+    async def aclose(self):
+        raise OSError("no disk")
+
+
+class Lists(Tricks):
+    name = "lists"
+
+    def execute_agent_streaming(self, request):
+        return [TextDelta("a list")]
 
 
 async def asked(request, messages, tools):

@@ -15,6 +15,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -29,7 +30,7 @@ from tframex_nb.frameworks.requests import (
 from tframex_nb.messages import Event, MessageFinished, TextDelta, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = [
     "ABSENT",
@@ -243,6 +244,20 @@ class FrameworkIntegration(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} {self.version or '(not installed)'}>"
+
+
+def answer_of(
+    integration: FrameworkIntegration, request: AgentExecutionRequest
+) -> AsyncGenerator[StreamChunk, None]:
+    """Return the stream of an integration's answer; raises TypeError where that is none."""
+    stream: Any = integration.execute_agent_streaming(request)  # an adapter may return anything
+    if isinstance(stream, AsyncGenerator):
+        return stream
+    if inspect.iscoroutine(stream):
+        stream.close()  # nobody will await it
+    raise TypeError(
+        f"execute_agent_streaming returned a {type(stream).__name__}; an async generator is wanted"
+    )
 
 
 def installed_version(distribution: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tframex_nb.agents.nesting import Caller, calling, check_depth
 from tframex_nb.agents.toolbox import Toolbox
-from tframex_nb.errors import FrameworkFailed, RunTimeout, TFrameXError
+from tframex_nb.errors import FrameworkFailed, RunTimeout, TFrameXError, innermost
 from tframex_nb.frameworks.base import AgentExecutionRequest, AgentSpec, ModelAccess, ToolHandle
 from tframex_nb.frameworks.channel import Channel
 from tframex_nb.frameworks.events import FrameworkLog, Waiting, WorkerStarting
@@ -84,6 +84,7 @@ class FrameworkEngine:
     _channel: Channel = field(default_factory=Channel, repr=False)
     _merger: Merger = field(default_factory=Merger, repr=False)
     _printed: int = 0
+    _tools: int = 0  # that are at work now
 
     async def steps(
         self,
@@ -124,14 +125,17 @@ class FrameworkEngine:
         put = self._channel.put
         schema, params = _schema_of(task.params)
         async with self.slots.take(lambda ahead: put(Waiting(self.framework, ahead))):
+            bound = asyncio.timeout(self.timeout)
             try:
-                async with asyncio.timeout(self.timeout):
+                async with bound:
                     opened = self.gateway.open(task.model, params=params, listen=self._hear)
                     with self.enter() as self._place:
                         await self._prepare()
                         async with opened as access:
                             await self._drive(self._request(task, access, schema), access)
             except TimeoutError as exc:
+                if not bound.expired():
+                    raise
                 raise self._late() from exc
         for event in self._merger.end(task.model.model_name):
             put(event)
@@ -162,6 +166,10 @@ class FrameworkEngine:
         )
         try:
             await self._place.prepare()
+        except TFrameXError:
+            raise
+        except Exception as exc:
+            raise self._failed(exc, "cannot be initialized") from exc
         finally:
             begun.cancel()
         self._channel.put(WorkerStarting(self.framework, ready=True))
@@ -169,7 +177,7 @@ class FrameworkEngine:
     async def _drive(self, request: AgentExecutionRequest, access: GatewayRun) -> None:
         """Let the framework work; a fault of its model is the run's fault."""
         pump = asyncio.create_task(self._pump(request))
-        watch = asyncio.create_task(_fault_that_lasts(access))
+        watch = asyncio.create_task(self._fault_that_lasts(access))
         try:
             await asyncio.wait({pump, watch}, return_when=asyncio.FIRST_COMPLETED)
             if pump.done():
@@ -195,11 +203,18 @@ class FrameworkEngine:
             request, log=self._log, waiting=lambda n: put(Waiting(self.framework, n))
         )
         async with contextlib.aclosing(stream) as events:
-            async for event in events:
-                for each in take(event):
-                    put(each)
-                if self._channel.full:
-                    await self._channel.room()
+            try:
+                async for event in events:
+                    for each in take(event):
+                        put(each)
+                    if self._channel.full:
+                        await self._channel.room()
+            except SystemExit as exc:  # it would leave the task, and end the kernel's loop
+                raise self._failed(exc) from exc
+            except asyncio.CancelledError as exc:
+                if _is_stopped():
+                    raise
+                raise self._failed(exc) from exc  # the framework cancelled itself
 
     def _hear(self, event: Event) -> None:
         for each in self._merger.model(event):
@@ -220,9 +235,13 @@ class FrameworkEngine:
             self._publish(started)
             wish = ToolCall(started.id, name, text)
             content = ""
-            async for result in task.toolbox.run([wish], within=caller):
-                self._publish(result)
-                content = result.content
+            self._tools += 1
+            try:
+                async for result in task.toolbox.run([wish], within=caller):
+                    self._publish(result)
+                    content = result.content
+            finally:
+                self._tools -= 1
             return content
 
         return tuple(
@@ -234,14 +253,28 @@ class FrameworkEngine:
         for each in self._merger.framework(event):
             self._channel.put(each)
 
-    def _failed(self, exc: Exception) -> FrameworkFailed:
-        error = FrameworkFailed(
-            f"{self.framework} failed: {type(exc).__name__}: {exc}",
-            hint="this is the framework's own error, and the cause of ours",
-            framework=self.framework,
-        )
+    def _failed(self, exc: BaseException, what: str = "failed") -> TFrameXError:
+        """Return an error of the framework as ours, or ours that came in a group."""
+        exc = innermost(exc)
+        if isinstance(exc, TFrameXError):
+            error: TFrameXError = exc
+        else:
+            error = FrameworkFailed(
+                f"{self.framework} {what}: {type(exc).__name__}: {exc}".rstrip(": "),
+                hint="this is the framework's own error, and the cause of ours",
+                framework=self.framework,
+            )
         _keep(error, self._merger.text)
         return error
+
+    async def _fault_that_lasts(self, access: GatewayRun) -> None:
+        """Return once the model has failed and the framework does nothing about it."""
+        since: float | None = None
+        clock = asyncio.get_running_loop().time
+        while since is None or clock() - since < GRACE:
+            await asyncio.sleep(GRACE / 10)
+            idle = access.fault is not None and not access.active and not self._tools
+            since = (since or clock()) if idle else None
 
     def _late(self) -> RunTimeout:
         error = RunTimeout(
@@ -277,9 +310,17 @@ def _schema_of(
     wanted = params.get("response_format")
     if not isinstance(wanted, dict) or wanted.get("type") != "json_schema":
         return None, params
+    form = wanted.get("json_schema")
+    if not isinstance(form, dict) or not isinstance(form.get("schema"), dict):
+        return None, params  # the endpoint says what is wrong with it
     rest = {name: value for name, value in params.items() if name != "response_format"}
-    form = wanted["json_schema"]
     return {"title": form.get("name", "answer"), **form["schema"]}, rest
+
+
+def _is_stopped() -> bool:
+    """Whether somebody has cancelled the running task."""
+    task = asyncio.current_task()
+    return task is not None and bool(task.cancelling())
 
 
 async def _leave(task: asyncio.Task[Any]) -> None:
@@ -296,13 +337,3 @@ async def _leave(task: asyncio.Task[Any]) -> None:
 def _heard(task: asyncio.Task[Any]) -> None:
     if not task.cancelled():
         task.exception()
-
-
-async def _fault_that_lasts(access: GatewayRun) -> None:
-    """Return once the model has failed and the framework does nothing about it."""
-    since: float | None = None
-    clock = asyncio.get_running_loop().time
-    while since is None or clock() - since < GRACE:
-        await asyncio.sleep(GRACE / 10)
-        idle = access.fault is not None and not access.active
-        since = (since or clock()) if idle else None

@@ -21,9 +21,15 @@ from typing import TYPE_CHECKING, Any
 from packaging.specifiers import SpecifierSet
 
 from tframex_nb.errors import CannotTravel, FrameworkNotInstalled
-from tframex_nb.frameworks.base import build_subject, importable, installed_version
+from tframex_nb.frameworks.base import (
+    answer_of,
+    build_subject,
+    importable,
+    installed_version,
+)
 from tframex_nb.frameworks.resolution import Readiness
 from tframex_nb.frameworks.worker import AdapterSource, Subject, WorkerPool, WorkerSpec
+from tframex_nb.messages import Event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
@@ -31,13 +37,14 @@ if TYPE_CHECKING:
     from tframex_nb.frameworks.base import AgentExecutionRequest, FrameworkIntegration
     from tframex_nb.frameworks.config import Limits
     from tframex_nb.frameworks.environments import Environment, Environments
-    from tframex_nb.messages import Event
 
 __all__ = ["Placement", "lock_of"]
 
 
 MAX_WORKERS = 4  # processes of one framework, where the configuration says nothing
 IDLE_SECONDS = 300.0  # after which a worker ends, likewise
+
+_NO_EVENT = "the adapter yielded a {}; events such as TextDelta are wanted"
 
 
 class Placement:
@@ -232,9 +239,10 @@ class InProcess:
         if inspect.isroutine(self.subject):
             built = await build_subject(self.subject, request)
             request = dataclasses.replace(request, subject=built)
-        events = self.integration.execute_agent_streaming(request)
-        async with contextlib.aclosing(events):
+        async with contextlib.aclosing(answer_of(self.integration, request)) as events:
             async for event in events:
+                if not isinstance(event, Event):
+                    raise TypeError(_NO_EVENT.format(type(event).__name__))
                 yield event
 
 

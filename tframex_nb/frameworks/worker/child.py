@@ -19,7 +19,8 @@ import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tframex_nb.errors import TFrameXError
+from tframex_nb.errors import TFrameXError, innermost
+from tframex_nb.frameworks.base import answer_of
 from tframex_nb.frameworks.worker.cells import Cells, current_run
 from tframex_nb.frameworks.worker.protocol import (
     MAX_LINE,
@@ -192,7 +193,7 @@ class Child:
             name, source = message.subject
             subject = await self._cells.resolve(name, source, request)
             request = dataclasses.replace(request, subject=subject)
-        stream = self._integration.execute_agent_streaming(request)
+        stream = answer_of(self._integration, request)
         count = 0
         async with contextlib.aclosing(stream) as events:
             async for event in events:
@@ -221,6 +222,7 @@ class Child:
 
 def _failure(run_id: str, exc: BaseException) -> Failed:
     """Return what the kernel is told of an exception."""
+    whole, exc = exc, innermost(exc)
     ours = isinstance(exc, TFrameXError)
     try:
         text = exc.message if isinstance(exc, TFrameXError) else str(exc)
@@ -232,7 +234,7 @@ def _failure(run_id: str, exc: BaseException) -> Failed:
         text=(text + _place(exc))[:TEXT],
         hint=exc.hint if isinstance(exc, TFrameXError) else "",
         ours=ours,
-        traceback="".join(traceback.format_exception(exc))[-TAIL:],
+        traceback="".join(traceback.format_exception(whole))[-TAIL:],
     )
 
 

@@ -61,7 +61,7 @@ def raised(name: str, message: Failed) -> TFrameXError:
             error = kind(message.text, hint=message.hint)
     if error is None:
         error = FrameworkFailed(
-            f"{name} failed: {message.error}: {message.text}",
+            f"{name} failed: {message.error}: {message.text}".rstrip(": "),
             hint="this is the framework's own error; its traceback is in the notes of ours",
         )
     if isinstance(error, FrameworkError):
