@@ -49,7 +49,7 @@ class Figures:
         return asdict(self)
 
     def __str__(self) -> str:
-        parts = [f"{self.success_rate:.0%} of {self.runs} runs"]
+        parts = [f"{self.success_rate:.0%} of {self.runs} run{'' if self.runs == 1 else 's'}"]
         if self.first_token_seconds is not None:
             parts.append(f"first token {self.first_token_seconds:.2f} s")
         if self.total_seconds is not None:
