@@ -25,7 +25,8 @@ from tframex_nb.messages import (
     ToolResult,
     Usage,
 )
-from tframex_nb.runs import Run, RunLog, collect, observe, recent_runs
+from tframex_nb.run_log import RunLog, recent_runs
+from tframex_nb.runs import Run, collect, observe
 
 CALL = ToolCall("c1", "add", '{"a": 2}')
 ASKS = Message("assistant", "Let me see.", tool_calls=(CALL,), reasoning="hm ok")
@@ -231,7 +232,7 @@ def test_the_log_is_bounded_and_holds_rows():
     log = RunLog(limit=3)
     assert (repr(log), log._repr_markdown_()) == ("no runs yet", "*no runs yet*")
     for name in "abcde":
-        log.add(Run(agent=name))
+        log.add(Run(agent=name).summary())
     assert [row["agent"] for row in log] == ["c", "d", "e"]
     assert len(log) == len(log.to_pandas()) == 3
     assert log._repr_markdown_().split("\n")[2].split(" | ")[1] == "e"

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import json
 import time
 import uuid
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,9 +24,10 @@ from tframex_nb.messages import (
     ToolResult,
     Usage,
 )
+from tframex_nb.run_log import recent_runs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     import pandas as pd
 
@@ -37,11 +35,9 @@ __all__ = [
     "Part",
     "PartKind",
     "Run",
-    "RunLog",
     "Status",
     "collect",
     "observe",
-    "recent_runs",
 ]
 
 Status = Literal["running", "finished", "failed", "interrupted"]
@@ -321,46 +317,6 @@ class Run:
         self.seconds = time.perf_counter() - self._clock
 
 
-class RunLog:
-    """The last runs as plain rows, bounded: a row holds no events and no text."""
-
-    def __init__(self, limit: int = 200) -> None:
-        self._rows: deque[dict[str, Any]] = deque(maxlen=limit)  # rows of Run.summary
-
-    def add(self, run: Run) -> None:
-        """Take the summary of a run in; the oldest falls out beyond the limit."""
-        self._rows.append(run.summary())
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return iter(tuple(self._rows))
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Return one row per run; needs pandas."""
-        return frame(list(self._rows))
-
-    def __repr__(self) -> str:
-        if not self._rows:
-            return "no runs yet"
-        return "\n".join(json.dumps(row, ensure_ascii=False) for row in self._rows)
-
-    def _repr_markdown_(self) -> str:
-        from tframex_nb.transcript import runs_table
-
-        return runs_table(tuple(self._rows))
-
-
-@functools.cache
-def recent_runs() -> RunLog:
-    """Return the log of this process; every run that ends under ``observe`` is in it.
-
-    A process has one history of runs, as a shell has one, hence the cached owner.
-    """
-    return RunLog()
-
-
 async def observe(events: AsyncIterator[Event], run: Run) -> AsyncIterator[Event]:
     """Record every event into ``run``; turn the way the stream ends into a terminal event.
 
@@ -386,7 +342,7 @@ async def observe(events: AsyncIterator[Event], run: Run) -> AsyncIterator[Event
         aclose = getattr(events, "aclose", None)
         if aclose is not None:
             await aclose()
-        recent_runs().add(run)
+        recent_runs().add(run.summary())
 
 
 async def collect(events: AsyncIterator[Event]) -> Run:

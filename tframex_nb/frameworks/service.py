@@ -23,7 +23,7 @@ from tframex_nb.frameworks.resolver import FrameworkResolverService
 from tframex_nb.frameworks.slots import Slots
 from tframex_nb.frameworks.table import rows_of
 from tframex_nb.frameworks.templates import TemplateFrameworkMapping
-from tframex_nb.runs import recent_runs
+from tframex_nb.run_log import recent_runs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence

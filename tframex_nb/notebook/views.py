@@ -74,7 +74,7 @@ def runs_view(words: list[str]) -> object:
     """Answer ``%runs``."""
     if words:
         raise UsageError("%runs takes nothing: it lists the runs of this kernel")
-    from tframex_nb.runs import recent_runs
+    from tframex_nb.run_log import recent_runs
 
     rows = [[row[column] for column in RUN_COLUMNS] for row in recent_runs()]
     return Table.of(RUN_COLUMNS, rows, "" if rows else "none yet: %%agent runs one")
