@@ -16,13 +16,16 @@
     │   ├── ModelTimeout            connect, first byte, between chunks, whole run
     │   ├── BadResponse             not what the protocol promises
     │   ├── Truncated               the stream ended before its end
-    │   └── PoolExhausted           more streams than the pool may open
+    │   ├── PoolExhausted           more streams than the pool may open
+    │   └── CassetteMiss            nothing recorded answers this (.difference)
     ├── AgentError
+    │   ├── InvalidAnswer           no answer in the wanted form (.received .problems)
     │   ├── InvalidInput            a value that cannot work (also a ValueError)
     │   ├── UnknownAgent
     │   ├── PromptError             an expression in a prompt failed
     │   ├── ToolError               a tool cannot be used at all
     │   ├── StepLimitReached        the bound on model calls
+    │   ├── BudgetExceeded          the bound on cost or tokens (.spent .cap .received)
     │   └── PartialFailure          some of several calls failed (.completed .failures)
     └── FrameworkError              (.framework)
         ├── UnknownFramework        no framework, or no template, of this name
@@ -45,13 +48,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from decimal import Decimal
 
 __all__ = [
     "AgentError",
     "AuthError",
     "BadRequest",
     "BadResponse",
+    "BudgetExceeded",
     "CannotTravel",
+    "CassetteMiss",
     "ConnectionFailed",
     "ContextOverflow",
     "FrameworkError",
@@ -59,6 +65,7 @@ __all__ = [
     "FrameworkLoadError",
     "FrameworkNotInstalled",
     "InstallFailed",
+    "InvalidAnswer",
     "InvalidInput",
     "MemoryLimitExceeded",
     "ModelError",
@@ -186,12 +193,41 @@ class PoolExhausted(ModelError):
     """Every connection of the pool is in use; nothing queues silently."""
 
 
+class CassetteMiss(ModelError):
+    """Only recordings may answer, and none has this request.
+
+    ``difference`` is a short unified diff from the nearest recording to what was asked, line by
+    line; empty where there is none to compare with.
+    """
+
+    difference: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        head = "\n".join([self.message, *self.difference])
+        return f"{head}\nhint: {self.hint}" if self.hint else head
+
+    def _render_traceback_(self) -> list[str]:
+        head, *hint = super()._render_traceback_()
+        return [head, *self.difference, *hint]
+
+
 class AgentError(TFrameXError):
     """An agent or a system of agents could not do its work."""
 
 
 class InvalidInput(AgentError, ValueError):
     """An agent, tool or system was given a value that cannot work."""
+
+
+class InvalidAnswer(AgentError):
+    """No answer came in the wanted form: ``received`` is the last, ``problems`` what fails in it."""
+
+    def __init__(
+        self, message: str, *, hint: str = "", received: str = "", problems: Iterable[str] = ()
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.received = received
+        self.problems = tuple(problems)
 
 
 class UnknownAgent(AgentError):
@@ -209,6 +245,18 @@ class ToolError(AgentError):
 class StepLimitReached(AgentError):
     """The agent used up its bound on model calls; ``received`` is the text so far."""
 
+    received: str = ""
+
+
+class BudgetExceeded(AgentError):
+    """A call would pass, or has passed, what may be spent.
+
+    ``spent`` and ``cap`` are USD (a Decimal) or tokens (an int), whichever was capped;
+    ``received`` is the text so far.
+    """
+
+    spent: Decimal | int = 0
+    cap: Decimal | int = 0
     received: str = ""
 
 

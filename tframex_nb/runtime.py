@@ -70,7 +70,10 @@ class Runtime:
         if not isinstance(request.agent, BaseAgent):
             return request.agent.stream(request.prompt, **request.params)
         if request.model or request.api_url:
-            model = self.endpoints.resolve(request.model, api_url=request.api_url)
+            from tframex_nb.models.cassette import shared_cassettes
+
+            found = shared_cassettes()
+            model = found.model(request.model, endpoints=self.endpoints, api_url=request.api_url)
         options: dict[str, Any] = {  # what ``BaseAgent.stream`` takes
             "turn": request.turn,
             "model": model,

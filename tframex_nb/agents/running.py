@@ -32,20 +32,18 @@ async def closing(events: AsyncIterator[E]) -> AsyncIterator[AsyncIterator[E]]:
 
 
 def resolve(model: ChatModel | str | None) -> ChatModel:
-    """Return the model itself, or the one that a name or the settings mean.
+    """Return the model itself, or the one that a name or the settings mean; taped where set.
 
     Raises SettingsError where no model can be found, AgentError for anything else.
     """
     if model is None or isinstance(model, str):
-        from tframex_nb.models import shared_endpoints
-
-        return shared_endpoints().resolve(model)
+        return _at_work(model)
     if isinstance(model, type) or not hasattr(model, "stream"):
         raise AgentError(
             f"{model!r} is no model",
             hint='pass model="demo", a name that %models lists, or VLLMModel(…)',
         )
-    return model
+    return _at_work(model)
 
 
 def label_of(model: ChatModel | str | None) -> str:
@@ -70,7 +68,17 @@ async def run_events(
         yield RunStarted(run.id, run.agent, label_of(model), run.framework)
         raise
     yield RunStarted(run.id, run.agent, label_of(found), run.framework)
-    async with closing(steps(found)) as events:
-        async for event in events:
-            yield event
+    try:
+        async with closing(steps(found)) as events:
+            async for event in events:
+                yield event
+    finally:
+        run.notes = (*run.notes, *getattr(found, "notes", ()))
     yield RunFinished(run.text, run.finish_reason or "stop", run.messages)
+
+
+def _at_work(model: ChatModel | str | None) -> ChatModel:
+    """Return a model that is recorded or replayed, where that is on."""
+    from tframex_nb.models.cassette import shared_cassettes
+
+    return shared_cassettes().model(model)

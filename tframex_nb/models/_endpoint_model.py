@@ -76,6 +76,16 @@ class EndpointModel(PooledModel):
         """The endpoint's base URL, without credentials."""
         return self._model().api_url
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """The endpoint, by name or URL, and the model; empty where the endpoint's only one."""
+        name = "" if self._asked else self.model_name
+        return self._endpoint or self.api_url, name
+
+    def secrets(self) -> list[str]:
+        """Return what is sent along and may be shown nowhere; nothing before the first call."""
+        return self._inner.secrets() if self._inner is not None else []
+
     async def batches(
         self,
         messages: Sequence[Message | Mapping[str, Any]],

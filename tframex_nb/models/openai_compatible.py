@@ -185,6 +185,10 @@ class VLLMModel(PooledModel):
             raise from_status(self._target, response.status_code, response.headers, body)
         return _names(self._target, body, response.headers)
 
+    def secrets(self) -> list[str]:
+        """Return what is sent along and may be shown nowhere."""
+        return self._pool.secrets()
+
     def let_go(self) -> None:
         """Close the connections from any thread, on their own loop; what is read there goes on."""
         self._pool.let_go()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator
@@ -16,7 +17,7 @@ from tframex_nb.settings.urls import base_url
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["EndpointSettings", "Origins", "Settings", "TimeoutSettings"]
+__all__ = ["EndpointSettings", "Origins", "PriceSettings", "Settings", "TimeoutSettings"]
 
 _Seconds = Annotated[float, Field(gt=0, le=86_400, description="seconds, more than 0")]
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -50,6 +51,14 @@ class TimeoutSettings(_Frozen):
     first_byte: _Seconds | None = None
     between_chunks: _Seconds | None = None
     run: _Seconds | None = None
+
+
+class PriceSettings(_Frozen):
+    """What one model costs, in USD per million tokens; without ``cached``, all input costs alike."""
+
+    input: Decimal = Field(ge=0, allow_inf_nan=False)
+    output: Decimal = Field(ge=0, allow_inf_nan=False)
+    cached: Decimal | None = Field(None, ge=0, allow_inf_nan=False)
 
 
 class _Connectable(_Frozen):
@@ -115,9 +124,21 @@ class Settings(_Connectable):
     endpoints: dict[str, EndpointSettings] = {}
     memory_messages: int = Field(40, ge=2, le=10_000, description="a whole number from 2 on")
     max_steps: int = Field(12, ge=1, le=1_000, description="a whole number from 1 to 1000")
+    background_limit: int = Field(4, ge=1, le=100, description="a whole number from 1 to 100")
     context_cap: int = Field(4_000, ge=200, description="characters, a whole number from 200 on")
     discover: bool = Field(True, description="true or false")  # noqa: FBT003 - pydantic's default
     keyring: bool = Field(False, description="true or false")  # noqa: FBT003 - pydantic's default
+    cassette: Literal["off", "record", "replay", "auto"] | None = Field(
+        None, description="'record', 'replay', 'auto' or 'off'"
+    )
+    cassette_dir: str | None = Field(None, description="a folder's path")
+    prices: dict[str, PriceSettings] = Field(
+        {}, description="tables of USD per million tokens by model: input, output, cached"
+    )
+    session_max_cost: Decimal | None = Field(
+        None, gt=0, allow_inf_nan=False, description="USD, more than 0"
+    )
+    session_max_tokens: int | None = Field(None, ge=1, description="a whole number from 1 on")
     runtime_config: str | None = Field(None, description="the path of a runtime-config.yaml")
 
     _origins: Origins = PrivateAttr(default_factory=Origins)
@@ -175,6 +196,10 @@ class Settings(_Connectable):
         """Return the first key that the environment or the ``.env`` has under these names."""
         foreign = self._origins.foreign
         return next((foreign[name] for name in names if name in foreign), None)
+
+    def foreign_secrets(self) -> list[str]:
+        """Return the keys of providers that the environment and the ``.env`` hold."""
+        return [found.key.get_secret_value() for found in self._origins.foreign.values()]
 
     def _default(self) -> Connection:
         if self._origins.refusal is not None:
