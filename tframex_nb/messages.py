@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "AnswerChecked",
+    "AnswerRejected",
     "Event",
     "Message",
     "MessageFinished",
@@ -222,6 +224,54 @@ class MessageFinished(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerRejected(Event):
+    """An answer is not in the wanted form; while ``tries`` are left, it is asked for again.
+
+    ``attempt`` counts from 1; 0 is an answer given beside tools, before the form was asked for.
+    ``problems`` says what does not match, a line for each place.
+    """
+
+    type: ClassVar[str] = "answer_rejected"
+    form: str
+    attempt: int
+    tries: int
+    problems: tuple[str, ...] = ()
+
+    @property
+    def again(self) -> bool:
+        """Whether another answer is asked for."""
+        return self.attempt < self.tries
+
+    @property
+    def subject(self) -> str:
+        """Each answer has a line of its own."""
+        return f"answer {self.attempt}"
+
+    @property
+    def line(self) -> str:
+        """Which answer it is, and the first problem."""
+        if not self.attempt:
+            return f"the answer is asked for as {self.form}"
+        more = f" (and {len(self.problems) - 1} more)" if len(self.problems) > 1 else ""
+        told = f": {self.problems[0]}{more}" if self.problems else ""
+        return f"answer {self.attempt} of {self.tries} does not match {self.form}{told}"
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerChecked(Event):
+    """The answer is in the wanted form: ``data`` as JSON, ``value`` as what was asked for."""
+
+    type: ClassVar[str] = "answer_checked"
+    form: str
+    data: Any  # any JSON
+    value: Any = None  # an instance of whatever the user asked for; it stays in this process
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the event with the answer as JSON."""
+        return {"type": self.type, "form": self.form, "data": self.data}
+
+
+@dataclass(frozen=True, slots=True)
 class RunFinished(Event):
     """Terminal: the run ended as it should; ``text`` is the last answer."""
 
@@ -268,6 +318,8 @@ _EVENTS: dict[str, type[Event]] = {
         Usage,
         Retrying,
         MessageFinished,
+        AnswerRejected,
+        AnswerChecked,
         RunFinished,
         RunFailed,
         RunInterrupted,
@@ -286,6 +338,8 @@ def event_from_dict(data: Mapping[str, Any]) -> Event:
         raise ValueError(f"unknown event type {data.get('type')!r}")
     if "message" in fields and cls is MessageFinished:
         fields["message"] = Message.from_dict(fields["message"])
+    if "problems" in fields:
+        fields["problems"] = tuple(fields["problems"])
     if "messages" in fields:
         fields["messages"] = tuple(Message.from_dict(m) for m in fields["messages"])
     return cls(**fields)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tframex_nb.dataframes import frame
 from tframex_nb.messages import (
+    AnswerChecked,
+    AnswerRejected,
     Event,
     Message,
     MessageFinished,
@@ -104,6 +106,8 @@ class Run:
     finish_reason: str = ""
     usage: Usage = field(default_factory=Usage)
     notes: tuple[str, ...] = ()
+    output: Any = None  # the checked answer, where one was asked for in a form
+    form: str = ""  # how people read the answer: json, code, text; as Markdown where it is empty
     resolution: Any = None  # why its framework was chosen, where one was
     first_token_seconds: float | None = None
     seconds: float = 0.0
@@ -242,6 +246,8 @@ class Run:
                 self._end_step(event)
             case Retrying():
                 self.parts.append(Part("retry", event))
+            case AnswerRejected() | AnswerChecked():
+                self._judge(event)
             case RunStarted():
                 self._start(event)
             case RunFinished() | RunFailed() | RunInterrupted():
@@ -254,6 +260,18 @@ class Run:
         self.parts = [p for p, s in zip(self.parts, about, strict=True) if s != event.subject]
         if event.line:
             self.parts.append(Part("note", event))
+
+    def _judge(self, event: AnswerRejected | AnswerChecked) -> None:
+        """Take in what is said of an answer; of those rejected the conversation keeps the last."""
+        if isinstance(event, AnswerChecked):
+            if not self._outer:
+                self.output, self.form = event.value, self.form or "json"
+            return
+        self._open.clear()
+        answer = next(iter(self._finished[-1:]), None)
+        if answer and answer.role == "assistant" and not answer.tool_calls and event.again:
+            self._finished.pop()
+        self._note(event)
 
     def _grow(self, kind: Literal["text", "reasoning"], text: str) -> None:
         part = self._open.get(kind)

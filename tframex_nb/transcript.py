@@ -6,7 +6,16 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from tframex_nb.markdown import clean, code_block, code_span, defang, encode, escape_inline
+from tframex_nb.markdown import (
+    clean,
+    code_block,
+    code_span,
+    defang,
+    encode,
+    escape_inline,
+    in_form,
+    pretty,
+)
 from tframex_nb.messages import (
     MessageFinished,
     ReasoningDelta,
@@ -45,14 +54,17 @@ def to_markdown(run: Run, *, live: bool = False) -> str:
     that grows.
     """
     last = run.parts[-1] if live and run.parts else None
-    blocks = [_tail(p) if p is last and p.kind == "reasoning" else _view(p) for p in run.parts]
+    blocks = [
+        _tail(p) if p is last and p.kind == "reasoning" else _view(p, run.form) for p in run.parts
+    ]
     blocks.append(f"*{escape_inline(footer(run))}*")
     return "\n\n".join(block for block in blocks if block)
 
 
 def to_text(run: Run) -> str:
     """Return the run as plain text, without reasoning and control characters."""
-    shown = [clean(_plain(part)).strip("\n") for part in run.parts if part.kind != "reasoning"]
+    parts = [part for part in run.parts if part.kind != "reasoning"]
+    shown = [clean(_plain(part, run.form)).strip("\n") for part in parts]
     return "\n\n".join([*(text for text in shown if text), f"[{clean(footer(run))}]"])
 
 
@@ -158,18 +170,18 @@ def _marks(run: Run) -> list[str]:
     return out
 
 
-def _view(part: Part) -> str:
+def _view(part: Part, form: str) -> str:
     """Return a part as Markdown, made anew only where the part has grown."""
     size = part.size + (part.result is not None)
     if part.view[0] != size:
-        part.view = (size, _made(part))
+        part.view = (size, _made(part, form))
     return part.view[1]
 
 
-def _made(part: Part) -> str:
+def _made(part: Part, form: str) -> str:
     match part.kind:
         case "text":
-            return defang(part.text, careful=True).strip("\n")
+            return in_form(part.text, form) or defang(part.text, careful=True).strip("\n")
         case "reasoning":
             return _folded(f"Reasoning · {_count(part.text)}", defang(part.text, careful=True))
         case "tool":
@@ -250,9 +262,9 @@ def _line(event: Event) -> str:
             return event.line
 
 
-def _plain(part: Part) -> str:
+def _plain(part: Part, form: str) -> str:
     if part.kind == "text":
-        return part.text
+        return pretty(part.text) if form == "json" else part.text
     lines = [_line(event) for event in (part.event, part.result) if event is not None]
     return "\n".join(line for line in lines if line)
 

@@ -18,17 +18,22 @@ if TYPE_CHECKING:
 
     from tframex_nb.agents.conversation import Draft
     from tframex_nb.agents.tools import Tool
+    from tframex_nb.agents.typed import Steps
     from tframex_nb.messages import Event
     from tframex_nb.models.base import ChatModel
 
 __all__ = ["BaseAgent", "Engine"]
 
+TRIES = 3  # answers that are asked for where one has to match a schema
 MEMORY = 40  # messages, some twenty turns; without a bound a long notebook overflows the context
 MAX_DESCRIPTION = 1024  # characters; OpenAI refuses longer descriptions of tools
 
 
 class Engine(Protocol):
-    """What answers in place of an agent's own steps: an agent framework."""
+    """What answers in place of an agent's own steps: an agent framework.
+
+    Where it has a ``takes_schema``, that says whether it heeds a schema in ``response_format``.
+    """
 
     @property
     def framework(self) -> str:
@@ -115,6 +120,8 @@ class BaseAgent(ABC):
         remember: bool = True,
         fresh: bool = False,
         engine: Engine | None = None,
+        schema: Any = None,  # a type, or a JSON schema
+        tries: int = TRIES,
         **params: Any,  # sampling parameters go to the endpoint unchanged
     ) -> AsyncIterator[Event]:
         """Yield the events of a run: ``RunStarted`` first, one terminal event last.
@@ -123,19 +130,26 @@ class BaseAgent(ABC):
         replaces it. ``model`` and ``system`` hold for this run only. ``fresh`` sees no earlier
         turn and, when remembered, starts the conversation anew. ``remember=False`` leaves the
         conversation as it is. ``engine`` takes the place of this agent's own
-        steps: another framework. An error is yielded as ``RunFailed`` and then raised. Raises
-        InvalidInput at once where the prompt is no text.
+        steps: another framework. An error is yielded as ``RunFailed`` and then raised.
+
+        ``schema`` is what the answer has to look like: a type that pydantic takes, or a JSON
+        schema. The run's ``output`` is the checked answer; one that does not match is asked for
+        again, ``tries`` times in all, and then fails the run with InvalidAnswer. Raises
+        InvalidInput at once where the prompt is no text, or the schema describes no answer.
         """
         if not isinstance(prompt, str):
             raise InvalidInput(
                 f"{self.name!r} was given a {type(prompt).__name__} in place of a prompt",
                 hint="pass text; of a run, its .text; messages go to model.stream(messages)",
             )
+        steps = self.steps if engine is None else functools.partial(engine.steps, self)
+        if schema is not None:
+            steps = self._typed(steps, schema, tries, engine)
         framework = "native" if engine is None else engine.framework
         label = label_of(model or self.model)
         run = Run(agent=self.name, model=label, framework=framework, prompt=prompt)
+        run.form = "" if schema is None else "json"
         self.last = run
-        steps = self.steps if engine is None else functools.partial(engine.steps, self)
 
         def answer(draft: Draft) -> AsyncIterator[Event]:
             said = self.system if system is None else system
@@ -211,6 +225,19 @@ class BaseAgent(ABC):
             async for _ in events:
                 pass
         return run.text
+
+    def _typed(self, steps: Steps, schema: Any, tries: int, engine: Engine | None) -> Steps:
+        """Return the steps with an answer that is checked."""
+        from tframex_nb.agents.typed import typed
+
+        return typed(
+            steps,
+            schema,
+            agent=self.name,
+            tries=tries,
+            tools=getattr(self, "tools", ()),
+            takes_schema=getattr(engine, "takes_schema", True),
+        )
 
     def _parts(self) -> list[str]:
         """Return what a subclass adds to the repr."""

@@ -14,8 +14,19 @@ import re
 from tframex_nb.markdown._blocks import blocks
 from tframex_nb.markdown._code import MACRO, code_block, code_span, encode
 from tframex_nb.markdown._controls import clean
+from tframex_nb.markdown._fences import fenced, in_form, pretty
 
-__all__ = ["clean", "code_block", "code_span", "defang", "encode", "escape_inline"]
+__all__ = [
+    "clean",
+    "code_block",
+    "code_span",
+    "defang",
+    "encode",
+    "escape_inline",
+    "fenced",
+    "in_form",
+    "pretty",
+]
 
 _PUNCTUATION = re.compile(r"[\\`*_{}\[\]<>&#|~$!@]")
 _BLOCK_START = re.compile(r"^([-+=]|\d{1,9}(?=[.)]))")
