@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import os
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -35,7 +38,8 @@ class Mask:
     """Takes secrets out of texts: the given values, and what looks like a key."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
-        long = sorted({v for v in values if len(v) >= SHORTEST}, key=len, reverse=True)
+        every = {part for value in values for part in (value, *_passwords(value))}
+        long = sorted((v for v in every if len(v) >= SHORTEST), key=len, reverse=True)
         self._pattern = re.compile("|".join([*(re.escape(v) for v in long), *_PATTERNS]))
 
     def text(self, text: str) -> str:
@@ -69,8 +73,8 @@ class Mask:
 
 def known_secrets() -> list[str]:
     """Return the secrets of now: those that are set, and variables whose names say so."""
-    named = {v.strip() for n, v in os.environ.items() if _NAMES.search(n)}
-    return [*_set_secrets(), *named]
+    named = {v.strip() for n, v in os.environ.items() if _NAMES.search(n) or "://" in v}
+    return [*_set_secrets(), *(value for value in named if not _harmless(value))]
 
 
 def _set_secrets() -> list[str]:
@@ -83,7 +87,26 @@ def _set_secrets() -> list[str]:
         headers = [v for n, v in (table.headers or {}).items() if _HEADER.search(n)]
         held = [each for each in (table.api_key, table.proxy, *headers) if each is not None]
         found += [each.get_secret_value() for each in held]
-    return [*found, *settings.foreign_secrets()]
+    urls = [settings.api_url, *(own.url for own in settings.endpoints.values())]
+    found += [url for url in urls if url]
+    return [*(each for each in found if not _harmless(each)), *settings.foreign_secrets()]
+
+
+def _harmless(value: str) -> bool:
+    """Whether a value is a URL that holds no login."""
+    return "://" in value and "@" not in value
+
+
+def _passwords(value: str) -> list[str]:
+    """Return the password in a URL or in a header of HTTP's basic authentication."""
+    login = ""
+    if "://" in value:
+        login = value.partition("://")[2].partition("/")[0].rpartition("@")[0]
+    elif value.startswith("Basic "):
+        with contextlib.suppress(ValueError):
+            login = base64.b64decode(value[6:], validate=True).decode()
+    password = login.partition(":")[2]
+    return [password, unquote(password)]
 
 
 def _without(whole: str, start: int, end: int, spans: Iterable[tuple[int, int]]) -> str:

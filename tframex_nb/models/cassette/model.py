@@ -222,6 +222,19 @@ class TapedModel(PooledModel):
 
         return self.deck.batches(messages, params, ask, pieces=pieces)
 
+    def around(self, wrap: Callable[[ChatModel], ChatModel]) -> TapedModel:
+        """Return the same deck around what ``wrap`` makes of the model: it sees no replay."""
+        if self.inner is None:
+            return self
+        inner = wrap(self.inner)
+        assert isinstance(inner, PooledModel), "a pooled model stays one"
+        return TapedModel(inner, self.deck, self._label)
+
+    def nearby(self, keep: Callable[[PooledModel], PooledModel]) -> PooledModel:
+        """Return the same around the kept sibling of the inner model, whose pool stays warm."""
+        inner = None if self.inner is None else self.inner.nearby(keep)
+        return TapedModel(inner, self.deck, self._label)
+
     def sibling(self) -> TapedModel:
         """Return the same for another event loop; the deck is shared."""
         inner = None if self.inner is None else self.inner.sibling()
@@ -239,6 +252,10 @@ class TapedStream(StreamingModel):
     def __init__(self, inner: ChatModel, deck: Deck) -> None:
         self.inner = inner
         self.deck = deck
+
+    def around(self, wrap: Callable[[ChatModel], ChatModel]) -> TapedStream:
+        """Return the same deck around what ``wrap`` makes of the model: it sees no replay."""
+        return TapedStream(wrap(self.inner), self.deck)
 
     @property
     def model_name(self) -> str:

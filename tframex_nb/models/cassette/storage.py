@@ -52,14 +52,15 @@ def read(path: Path) -> Content:
     A last line that was cut is left out, and told. Raises SettingsError, with the line's number,
     for anything else that is no recording, and for a version that is not known.
     """
-    before = stamp(path)
-    if before is None:
-        return Content()
     try:
+        before = stamp(path)
+        if before is None:
+            return Content()
         lines = path.read_bytes().split(b"\n")
     except OSError as exc:
         raise SettingsError(
-            f"the cassette {path} cannot be read: {exc.strerror}", hint="check its permissions"
+            f"the cassette {path} cannot be read: {exc.strerror}",
+            hint="choose another folder: %cassettes use record FOLDER, or TFRAMEX_CASSETTE_DIR",
         ) from exc
     if lines and not lines[-1].strip():
         lines.pop()
