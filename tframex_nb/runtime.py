@@ -26,7 +26,8 @@ class RunRequest:
     conversation's turn that this run replaces; ``params`` go to the endpoint unchanged.
     ``framework`` is a framework's name or ``auto``; empty for what the agent names. ``subject``
     is what the user built with that framework, a function that builds it, or a name that a
-    ``%%framework`` cell defined.
+    ``%%framework`` cell defined. ``schema`` is what the answer has to look like, asked for
+    ``tries`` times at most.
     """
 
     agent: BaseAgent | BaseSystem
@@ -36,6 +37,8 @@ class RunRequest:
     framework: str = ""
     template: str = ""
     subject: Any = None  # an object of the framework
+    schema: Any = None  # a type, or a JSON schema
+    tries: int = 3
     turn: str | None = None
     fresh: bool = False
     remember: bool = True
@@ -79,6 +82,8 @@ class Runtime:
             "model": model,
             "fresh": request.fresh,
             "remember": request.remember,
+            "schema": request.schema,
+            "tries": request.tries,
             **request.params,
         }
         if not self._needs_framework(request):

@@ -70,6 +70,8 @@ class FrameworkEngine:
     """What answers in place of an agent's own steps, for one run.
 
     ``enter`` opens the place where the framework runs, and holds it until the run has ended.
+    ``takes_schema`` says whether the framework heeds a schema. A typed answer may take several
+    turns of ``steps``, one after the other.
     ``timeout`` is in seconds, from the moment the run has its slot.
     """
 
@@ -80,6 +82,7 @@ class FrameworkEngine:
     timeout: float | None = None
     subject: Any = None  # what the user built with the framework
     preface: tuple[Event, ...] = ()
+    takes_schema: bool = True
     _place: Place = field(init=False, repr=False)
     _channel: Channel = field(default_factory=Channel, repr=False)
     _merger: Merger = field(default_factory=Merger, repr=False)
@@ -101,7 +104,9 @@ class FrameworkEngine:
         Raises ModelError as the model raised it, FrameworkError for all else that goes wrong.
         """
         check_depth(agent.name)
-        for event in self.preface:
+        preface, self.preface = self.preface, ()
+        self._channel, self._merger = Channel(), Merger()
+        for event in preface:
             yield event
         toolbox = Toolbox(getattr(agent, "tools", ()) if tools is None else tools)
         steps = max_steps or int(getattr(agent, "max_steps", MAX_STEPS))

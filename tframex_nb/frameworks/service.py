@@ -270,6 +270,10 @@ class Frameworks:
             return name == NATIVE
         return getattr(self.registry.get_framework(name), "own_steps", False)
 
+    def _holds(self, name: str, capability: str) -> bool:
+        found = self.registry.get_framework(name).capabilities.get(capability)
+        return found is not None and found.met
+
     def _versions(self, name: str) -> None:
         """Note that the version of a framework in use may be another one now."""
         self.registry.get_framework(name).version = self.readiness(name).version
@@ -313,6 +317,7 @@ class Frameworks:
             slots=self._slots_of(name),
             timeout=self.config.limits(name).timeout_seconds,
             preface=preface,
+            takes_schema=subject is None and self._holds(name, "structured_output"),
         )
 
     @contextlib.contextmanager
@@ -359,7 +364,8 @@ class OwnSteps:
         **params: Any,  # sampling parameters go to the endpoint unchanged
     ) -> AsyncIterator[Event]:
         """Yield the preface and the agent's own steps."""
-        for event in self._preface:
+        preface, self._preface = self._preface, ()
+        for event in preface:
             yield event
         async with closing(agent.steps(messages, model=model, **params)) as events:
             async for event in events:

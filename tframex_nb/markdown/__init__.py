@@ -14,7 +14,7 @@ import re
 from tframex_nb.markdown._blocks import blocks
 from tframex_nb.markdown._code import MACRO, code_block, code_span, encode
 from tframex_nb.markdown._controls import clean
-from tframex_nb.markdown._fences import fenced, in_form, pretty
+from tframex_nb.markdown._fences import fenced, first_code, in_form, pretty
 
 __all__ = [
     "clean",
@@ -24,6 +24,7 @@ __all__ = [
     "encode",
     "escape_inline",
     "fenced",
+    "first_code",
     "in_form",
     "pretty",
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 
 from tframex_nb.markdown._code import code_block
 
-__all__ = ["fenced", "in_form", "pretty"]
+__all__ = ["fenced", "first_code", "in_form", "pretty"]
 
 # A block that is not closed yet goes on to the end.
 _FENCE = re.compile(
@@ -21,6 +22,18 @@ _INDENT = 2
 def fenced(text: str) -> list[tuple[str, str]]:
     """Return the language and the code of each fenced block, in order."""
     return [(m["language"], m["code"].rstrip("\n")) for m in _FENCE.finditer(text)]
+
+
+def first_code(text: str) -> tuple[str, str] | None:
+    """Return the language and the code of the first block; a bare text that is Python is one."""
+    blocks = fenced(text)
+    if blocks:
+        return blocks[0]
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    return ("python", text.strip("\n")) if text.strip() else None
 
 
 def pretty(text: str) -> str:
@@ -37,8 +50,8 @@ def pretty(text: str) -> str:
 def in_form(text: str, form: str) -> str | None:
     """Return an answer as Markdown in a form (json, code or text), None where Markdown will do.
 
-    ``json`` is a block of code, pretty once it is whole; ``code`` the first block alone, or the
-    whole answer where it has none; ``text`` shows each character as it came.
+    ``json`` is a block of code, pretty once it is whole; ``code`` the first block alone;
+    ``text`` shows each character as it came.
     """
     if not text.strip():
         return None
@@ -47,10 +60,8 @@ def in_form(text: str, form: str) -> str | None:
     if form == "json":
         shown = pretty(text)
         return code_block(shown, "json") if _looks_like_json(shown) else None
-    if form == "code":
-        language, code = next(iter(fenced(text)), ("", text.strip("\n")))
-        return code_block(code, language or "python")
-    return None
+    found = first_code(text) if form == "code" else None
+    return None if found is None else code_block(found[1], found[0] or "python")
 
 
 def _looks_like_json(text: str) -> bool:

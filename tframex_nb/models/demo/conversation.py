@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from tframex_nb.models.demo.told import ANSWER_TOOL, as_calls
 
 __all__ = ["Conversation", "ToolSpec", "read"]
 
+_TOLD = re.compile(r"\bJSON schema:\s*(?=\{)")
 _THINK = re.compile(r"\b(think|reason|step by step|ponder)\b", re.IGNORECASE)
 
 
@@ -78,6 +80,7 @@ def read(request: dict[str, Any]) -> Conversation:
     raw = tuple(as_calls((m, text_of(m.get("content"))) for m in sent))
     messages = tuple((str(m.get("role", "")), text_of(m.get("content"))) for m in raw)
     prompt = next((text for role, text in reversed(messages) if role == "user"), "")
+    prompt, schema = _told(prompt)
     tools = _tools(request)
     answers_by = any(tool.name == ANSWER_TOOL for tool in tools)
     choice = _tool_choice(request.get("tool_choice"))
@@ -87,7 +90,7 @@ def read(request: dict[str, Any]) -> Conversation:
         tools=tuple(tool for tool in tools if tool.name != ANSWER_TOOL),
         tool_choice="auto" if answers_by and choice in {"required", ANSWER_TOOL} else choice,
         answers_by=ANSWER_TOOL if answers_by else "",
-        schema=_schema(_dict(request.get("response_format"))),
+        schema=_schema(_dict(request.get("response_format"))) or schema,
         thinks=bool(_THINK.search(prompt)) or _asked_to_think(request),
         characters=sum(len(text) for _, text in messages),
     )
@@ -131,6 +134,18 @@ def _schema(response_format: dict[str, Any]) -> dict[str, Any] | None:
             return {"type": "object"}
         case _:
             return None
+
+
+def _told(prompt: str) -> tuple[str, dict[str, Any] | None]:
+    """Take off the prompt the JSON schema that it tells, as it does for want of a form."""
+    found = _TOLD.search(prompt)
+    if found is None:
+        return prompt, None
+    try:
+        schema, _ = json.JSONDecoder().raw_decode(prompt, found.end())
+    except (ValueError, RecursionError):
+        return prompt, None
+    return prompt[: found.start()], _dict(schema)
 
 
 def _dict(value: object) -> dict[str, Any]:
