@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import importlib
 import signal
 import sys
@@ -22,7 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
     from types import FrameType
 
-__all__ = ["RunStopped", "call_tool", "guarded", "interruptible", "run_sync"]
+__all__ = [
+    "RunStopped",
+    "ToolStopped",
+    "call_tool",
+    "guarded",
+    "interruptible",
+    "run_sync",
+    "stand_apart",
+]
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -31,6 +40,8 @@ _LOOPS = frozenset({"asyncio", "nest_asyncio", "nest_asyncio2", "uvloop"})
 _OTHERS = _LOOPS | {"tframex_nb"}
 _CELLS = "IPython.core.interactiveshell"  # its run_code catches what a cell raises
 HEARTBEAT = 0.05  # seconds; bounds the delay of a signal that another thread received
+
+_apart = contextvars.ContextVar("tframex_apart", default=False)
 
 
 class RunStopped(asyncio.CancelledError, KeyboardInterrupt):
@@ -45,6 +56,19 @@ class RunStopped(asyncio.CancelledError, KeyboardInterrupt):
         return ["Stopped: the run was interrupted; the partial answer is kept."]
 
 
+class ToolStopped(Exception):
+    """The user interrupted a tool that held the thread; the run that called it goes on."""
+
+
+def stand_apart() -> None:
+    """Let no interrupt stop what runs in this context from now on: it is meant for others.
+
+    A synchronous tool that holds the thread is interrupted all the same, or nothing else could
+    run: ``call_tool`` raises ``ToolStopped`` for it.
+    """
+    _apart.set(True)
+
+
 def guarded(coro: Coroutine[Any, Any, T]) -> Awaitable[T]:
     """Return an awaitable that an interrupt in IPython stops at once.
 
@@ -57,9 +81,10 @@ async def interruptible(coro: Coroutine[Any, Any, T]) -> T:
     """Run ``coro`` as a task of the running loop while SIGINT is ours.
 
     Raises ``RunStopped`` where the user stopped it; a cancellation from elsewhere passes
-    through unchanged. Off the main thread there are no signals, and it just awaits.
+    through unchanged. Off the main thread there are no signals, and it just awaits, as it does
+    for what stands apart.
     """
-    if not _on_main_thread():
+    if _apart.get() or not _on_main_thread():
         return await coro
     loop = asyncio.get_running_loop()
     task = loop.create_task(coro)
@@ -90,11 +115,25 @@ def run_sync(coro: Coroutine[Any, Any, T]) -> T:
 
 
 def call_tool(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a synchronous tool on this thread; an interrupt inside it cancels the run."""
+    """Call a synchronous tool on this thread; an interrupt inside it cancels the run.
+
+    Raises ToolStopped in its place where the run stands apart.
+    """
+    if _apart.get():
+        return _call_apart(function, *args, **kwargs)
     try:
         return _invoke(function, *args, **kwargs)
     except KeyboardInterrupt:
         raise asyncio.CancelledError from None
+
+
+def _call_apart(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a tool of a run that stands apart; between two cells a kernel ignores SIGINT."""
+    try:
+        with _sigint.reach() if _on_main_thread() else contextlib.nullcontext():
+            return _invoke(function, *args, **kwargs)
+    except KeyboardInterrupt:
+        raise ToolStopped("the user interrupted it while it held up the notebook") from None
 
 
 def _invoke(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -156,6 +195,27 @@ class _Sigint:
             self._watches.remove(watch)
             if not self._watches and signal.getsignal(signal.SIGINT) == self._handle:
                 signal.signal(signal.SIGINT, self._previous or signal.default_int_handler)
+
+    @contextlib.contextmanager
+    def reach(self) -> Iterator[None]:
+        """Let SIGINT reach the tool that the block calls, and whoever it reached before."""
+        behind = signal.getsignal(signal.SIGINT)
+        if behind == self._handle:
+            yield
+            return
+
+        def handle(signum: int, frame: FrameType | None) -> None:
+            if callable(behind):
+                behind(signum, frame)
+            if _inside_tool(frame):
+                raise KeyboardInterrupt
+
+        signal.signal(signal.SIGINT, handle)
+        try:
+            yield
+        finally:
+            if signal.getsignal(signal.SIGINT) is handle:
+                signal.signal(signal.SIGINT, signal.SIG_IGN if behind is None else behind)
 
     def _handle(self, _signum: int, frame: FrameType | None) -> None:
         for watch in tuple(self._watches):

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from tframex_nb.notebook.background import BackgroundRun
     from tframex_nb.notebook.execution import Question
     from tframex_nb.notebook.front_end import Mode
     from tframex_nb.notebook.session import Session
     from tframex_nb.runtime import RunRequest, Runtime
 
-__all__ = ["compare", "names_to_compare"]
+__all__ = ["CompareJob", "compare", "names_to_compare"]
 
 
 async def compare(session: Session, question: Question, names: list[str]) -> Comparison:
@@ -35,19 +36,45 @@ async def compare(session: Session, question: Question, names: list[str]) -> Com
 
     One that fails is a row of the table; raises FrameworkError where all of them failed.
     """
-    sides = tuple(Side(name) for name in names)
-    made = Comparison(question.request.prompt, sides, question.notes)
+    made = _empty(question, names)
     display = _open(session.shell, detect(session.shell, question.display), made)
     try:
-        await _run_all(session.runtime, question.request, sides, display.touch)
+        await _run_all(session.runtime, question.request, made.sides, display.touch)
     finally:
         bind(session, made, question.out)
         display.close()
-    if len(made.errors) == len(sides):
-        raise FrameworkError(
-            f"no framework answered: {', '.join(names)}", hint="the table tells why, for each"
-        )
+    _check(made)
     return made
+
+
+class CompareJob:
+    """A comparison behind its cell: one of the background's places, however many frameworks."""
+
+    name = "compare"
+
+    def __init__(self, session: Session, question: Question, names: list[str]) -> None:
+        self._session = session
+        self._request = question.request
+        self._made = _empty(question, names)
+        self._mode = detect(session.shell, question.display)
+        self._display: _Display
+
+    def open(self, handle: BackgroundRun) -> None:
+        """Show that the question is taken."""
+        handle.run = self._made
+        self._display = _open(self._session.shell, self._mode, self._made)
+
+    async def play(self, _handle: BackgroundRun) -> None:
+        """Ask every framework; raises FrameworkError where all of them failed."""
+        sides = self._made.sides
+        await _run_all(self._session.runtime, self._request, sides, self._display.touch)
+        _check(self._made)
+
+    def close(self, handle: BackgroundRun) -> None:
+        """Leave the comparison behind, and an error below it."""
+        self._display.close()
+        if handle.error is not None:
+            self._session.outlet.show_error(handle.error)
 
 
 async def names_to_compare(session: Session, wanted: str | None) -> tuple[list[str], str]:
@@ -66,6 +93,19 @@ async def names_to_compare(session: Session, wanted: str | None) -> tuple[list[s
     names = list(dict.fromkeys(name.strip() for name in wanted.split(",") if name.strip()))
     await check_known(session, names)
     return names, ""
+
+
+def _empty(question: Question, names: list[str]) -> Comparison:
+    sides = tuple(Side(name) for name in names)
+    return Comparison(question.request.prompt, sides, question.notes)
+
+
+def _check(made: Comparison) -> None:
+    if len(made.errors) == len(made.sides):
+        names = ", ".join(side.name for side in made.sides)
+        raise FrameworkError(
+            f"no framework answered: {names}", hint="the table tells why, for each"
+        )
 
 
 async def _run_all(

@@ -22,6 +22,7 @@ __all__ = ["matcher_for"]
 
 SHARED = (
     "--api-url",
+    "--background",
     "--context",
     "--max-steps",
     "--model",
@@ -48,6 +49,7 @@ OPTIONS = {
 }
 VERBS = {
     "agents": ("show", "history", "reset"),
+    "cassettes": ("use", "show", "clear"),
     "frameworks": (
         "load",
         "reload",
@@ -61,9 +63,9 @@ VERBS = {
         "why",
     ),
     "models": ("use", "connect"),
-    "runs": (),
+    "runs": ("stop",),
 }
-_LINE = re.compile(r"\s*(?:\w+\s*=\s*)?%(agents|frameworks|models|runs|ask)\s+(.*)$")
+_LINE = re.compile(r"\s*(?:\w+\s*=\s*)?%(agents|cassettes|frameworks|models|runs|ask)\s+(.*)$")
 _CELL = re.compile(r"(?:\s*(?:#.*)?\n)*%%(agent|compare|framework)\b")
 
 
@@ -137,9 +139,19 @@ def _line_magic(session: Session, magic: str, rest: str) -> Iterable[str]:
     words = rest.split()
     if not words or (len(words) == 1 and not rest.endswith(" ")):
         return VERBS[magic]
+    if magic == "cassettes":
+        return _cassette_modes(rest)
+    if magic == "runs":
+        return ["all", *(handle.id for handle in session.background.active)]
     if magic == "frameworks":
         return _framework_verb(session, words[0], rest)
     return session.runtime.endpoints.names() if magic == "models" else agents
+
+
+def _cassette_modes(rest: str) -> Iterable[str]:
+    from tframex_nb.models.cassette.shelf import MODES
+
+    return MODES if re.fullmatch(r"use\s+\w*", rest) else ()
 
 
 def _framework_verb(session: Session, verb: str, rest: str) -> Iterable[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tframex_nb.errors import NoFrameworkFits
 from tframex_nb.interrupts import run_sync
@@ -11,17 +12,19 @@ from tframex_nb.notebook.front_end import detect
 from tframex_nb.notebook.live import open_display
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import AsyncGenerator, Coroutine
 
     from tframex_nb.agents import BaseAgent
+    from tframex_nb.messages import Event
     from tframex_nb.notebook.live import LiveRun
     from tframex_nb.notebook.session import Session
     from tframex_nb.runs import Run
     from tframex_nb.runtime import RunRequest
     from tframex_nb.systems.base import BaseSystem
 
-__all__ = ["Question", "bind", "run_blocking", "show"]
+__all__ = ["Question", "bind", "run_blocking", "show", "stale_note", "watch"]
 
+T = TypeVar("T")
 NATIVE = "native"
 
 
@@ -41,41 +44,53 @@ async def show(session: Session, question: Question) -> Run:
 
     Raises what the run raises, after the display holds the partial answer.
     """
-    from tframex_nb.agents.running import closing
-
     agent = question.request.agent
     before = agent.last
-    events = session.runtime.stream(question.request)
     display: LiveRun | None = None
     run: Run | None = None
     try:
-        async with closing(events):
-            async for event in events:
-                if display is None or run is None:  # a wrong name fails before a display opens
-                    run = agent.last
-                    assert run is not None, "a stream of run events sets .last"
-                    run.notes = (*question.notes, *_unexplained(question, run))
+        async with contextlib.aclosing(watch(session, question)) as events:
+            async for event, run in events:
+                if display is None:  # a wrong name fails before a display opens
                     display = _open(session, question, run)
-                if question.explain and event.type == "framework_chosen":
-                    run.parts.pop()  # the explanation says it already
-                else:
-                    display.feed(event, run)
-    except NoFrameworkFits as exc:
-        if question.explain and exc.resolution is not None:
-            session.shell.display_pub.publish(_bundle_of(exc.resolution))
-        raise
+                display.feed(event, run)
     finally:
         if run is None and agent.last is not before:
             run = agent.last
         if run is not None:
-            run.notes = (*run.notes, *_stale_note(agent))
+            run.notes = (*run.notes, *stale_note(agent))
             bind(session, run, question.out)
             (display or _open(session, question, run)).close(run)
     assert run is not None, "a run that ends well has started"
     return run
 
 
-def run_blocking(session: Session, work: Coroutine[None, None, Run | None]) -> Run | None:
+async def watch(session: Session, question: Question) -> AsyncGenerator[tuple[Event, Run], None]:
+    """Yield each event of the request that is to be shown, with its run.
+
+    Raises what the run raises; with ``--explain``, after it has shown why no framework fits.
+    """
+    from tframex_nb.agents.running import closing
+
+    run: Run | None = None
+    try:
+        async with closing(session.runtime.stream(question.request)) as events:
+            async for event in events:
+                if run is None:
+                    run = question.request.agent.last
+                    assert run is not None, "a stream of run events sets .last"
+                    run.notes = (*question.notes, *_unexplained(question, run))
+                if question.explain and event.type == "framework_chosen":
+                    run.parts.pop()  # the explanation says it already
+                else:
+                    yield event, run
+    except NoFrameworkFits as exc:
+        if question.explain and exc.resolution is not None:
+            session.shell.display_pub.publish(_bundle_of(exc.resolution))
+        raise
+
+
+def run_blocking(session: Session, work: Coroutine[None, None, T]) -> T:
     """Run from synchronous code; the returned run is not displayed a second time."""
     run = run_sync(work)
     if run is not None:
@@ -94,6 +109,16 @@ def bind(session: Session, run: object, out: str) -> None:
     hook.fill_exec_result(run)
 
 
+def stale_note(agent: BaseAgent | BaseSystem) -> tuple[str, ...]:
+    """Return the note about the turns that this run has outdated, or nothing."""
+    conversation = getattr(agent, "conversation", None)  # a system has none
+    stale = sum(turn.stale for turn in conversation.turns) if conversation else 0
+    if not stale:
+        return ()
+    turns = "turn is" if stale == 1 else "turns are"
+    return (f"{stale} later {turns} stale: re-run their cells",)
+
+
 def _unexplained(question: Question, run: Run) -> tuple[str, ...]:
     chosen = not question.explain or run.resolution is not None
     return () if chosen else (f"nothing to explain: {run.framework} was named",)
@@ -109,15 +134,6 @@ def _open(session: Session, question: Question, run: Run) -> LiveRun:
     return open_display(
         session.shell,
         detect(session.shell, question.display),
-        title=f"waiting for {model}{on}",
+        title=lambda: f"waiting for {model}{on}",
         explain=question.explain,
     )
-
-
-def _stale_note(agent: BaseAgent | BaseSystem) -> tuple[str, ...]:
-    conversation = getattr(agent, "conversation", None)  # a system has none
-    stale = sum(turn.stale for turn in conversation.turns) if conversation else 0
-    if not stale:
-        return ()
-    turns = "turn is" if stale == 1 else "turns are"
-    return (f"{stale} later {turns} stale: re-run their cells",)

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["Extension"]
 
 # What a cell has shown while it ran, so that it is not shown again as the cell's value.
-SHOWN_LIVE = (("tframex_nb.runs", "Run"), ("tframex_nb.notebook.sides", "Comparison"))
+SHOWN_LIVE = (
+    ("tframex_nb.runs", "Run"),
+    ("tframex_nb.notebook.background", "BackgroundRun"),
+    ("tframex_nb.notebook.sides", "Comparison"),
+)
 
 
 class Extension:
@@ -147,6 +151,7 @@ def _close(session: Session) -> None:
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
+        session.finish()  # its runs belong to IPython's own loop
         asyncio.run(session.aclose())
         return
     task = loop.create_task(session.aclose())

@@ -14,6 +14,7 @@ from tframex_nb.notebook.lowered import LoweredMagics, parse
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from tframex_nb.notebook.background import BackgroundRun
     from tframex_nb.notebook.sides import Comparison
 
 __all__ = ["FrameworkMagics"]
@@ -98,7 +99,8 @@ class FrameworkMagics(LoweredMagics):
     @argument("-o", "--out", default="", help="bind the comparison to this name")
     @argument("--max-steps", type=int, help="bound on model calls in one run")
     @argument("--no-interpolate", action="store_true", help="take {{ }} as text")
-    def compare(self, line: str, cell: str) -> Comparison:
+    @argument("--background", action="store_true", help="go on at once; the cell gives a handle")
+    def compare(self, line: str, cell: str) -> Comparison | BackgroundRun:
         """Ask several frameworks the same at once; the answers stream side by side.
 
         The comparison is bound to ``_``, ``Out[n]`` and ``--out``: ``.runs`` by name,
@@ -128,15 +130,20 @@ class FrameworkMagics(LoweredMagics):
 
         await run_framework_cell(self.session, parse(self.framework, line).name, cell)
 
-    async def _compare(self, line: str, cell: str) -> Comparison:
-        from tframex_nb.notebook.compare import compare, names_to_compare
+    async def _compare(self, line: str, cell: str) -> Comparison | BackgroundRun:
+        from tframex_nb.notebook.compare import CompareJob, compare, names_to_compare
         from tframex_nb.notebook.questions import Questions
 
         options: Any = parse(self.compare, line)  # argparse's Namespace
         question = Questions(self.session, self.wishes).of_comparison(options, cell)
         names, note = await names_to_compare(self.session, options.frameworks)
         notes = (*question.notes, note) if note else question.notes
-        return await compare(self.session, dataclasses.replace(question, notes=notes), names)
+        question = dataclasses.replace(question, notes=notes)
+        if not options.background:
+            return await compare(self.session, question, names)
+        from tframex_nb.notebook.background_cells import start
+
+        return await start(self.session, CompareJob(self.session, question, names), question)
 
     @property
     def _display(self) -> str:

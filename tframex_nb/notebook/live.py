@@ -43,9 +43,9 @@ class LiveRun(Protocol):
 
 
 def open_display(
-    shell: InteractiveShell, mode: Mode, *, title: str, explain: bool = False
+    shell: InteractiveShell, mode: Mode, *, title: Callable[[], str], explain: bool = False
 ) -> LiveRun:
-    """Return the display that suits whoever is looking.
+    """Return the display that suits whoever is looking; ``title`` says what is waited for.
 
     With ``explain`` it shows above the answer how the run's framework was chosen.
     """
@@ -144,13 +144,13 @@ class _Terminal:
 class _Adaptive:
     """One display, updated while the answer grows."""
 
-    def __init__(self, shell: InteractiveShell, *, title: str, explain: bool) -> None:
+    def __init__(self, shell: InteractiveShell, *, title: Callable[[], str], explain: bool) -> None:
         self._title = title
         self._explain = explain
         self._began = time.monotonic()
         self._run: Run | None = None
         self._shown = False
-        self._display = Paced(shell, {"text/markdown": f"*{title} …*"}, self._make)
+        self._display = Paced(shell, {"text/markdown": f"*{title()} …*"}, self._make)
         self._waiting = asyncio.get_running_loop().call_later(WAITING, self._wait)
 
     def feed(self, event: Event, run: Run) -> None:
@@ -177,7 +177,7 @@ class _Adaptive:
     def _wait(self) -> None:
         """Show that the model is being waited for."""
         seconds = time.monotonic() - self._began
-        self._display.send({"text/markdown": f"*{self._title} … {seconds:.0f} s*"})
+        self._display.send({"text/markdown": f"*{self._title()} … {seconds:.0f} s*"})
         self._waiting = asyncio.get_running_loop().call_later(WAITING, self._wait)
 
 

@@ -14,6 +14,7 @@ from tframex_nb.notebook.lowered import LoweredMagics, parse
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from tframex_nb.notebook.background import BackgroundRun
     from tframex_nb.runs import Run
 
 __all__ = ["AgentMagics"]
@@ -21,7 +22,7 @@ __all__ = ["AgentMagics"]
 
 @magics_class
 class AgentMagics(LoweredMagics):
-    """``%%agent``, ``%ask``, ``%fix``, ``%agents``, ``%models``, ``%runs``."""
+    """``%%agent``, ``%ask``, ``%fix``, ``%agents``, ``%models``, ``%runs``, ``%cassettes``."""
 
     @no_var_expand
     @cell_magic
@@ -45,7 +46,8 @@ class AgentMagics(LoweredMagics):
     @argument("--fresh", action="store_true", help="start the conversation anew")
     @argument("--no-interpolate", action="store_true", help="take {{ }} as text")
     @argument("--define", action="store_true", help="define the agent; run only with a prompt")
-    def agent(self, line: str, cell: str) -> Run | None:
+    @argument("--background", action="store_true", help="go on at once; the cell gives a handle")
+    def agent(self, line: str, cell: str) -> Run | BackgroundRun | None:
         """Ask an agent; the cell is the prompt, the answer streams into it.
 
         The run is bound to ``_``, ``Out[n]``, ``--out`` and the agent's ``.last``. With a name
@@ -55,13 +57,13 @@ class AgentMagics(LoweredMagics):
 
     @no_var_expand
     @line_magic
-    def ask(self, line: str) -> Run | None:
+    def ask(self, line: str) -> Run | BackgroundRun | None:
         """Ask in one line: ``%ask what is a monad?`` or ``%ask analyst: and in short?``."""
         return execution.run_blocking(self.session, self.work("ask", line, ""))
 
     @no_var_expand
     @line_magic
-    def fix(self, line: str) -> Run | None:
+    def fix(self, line: str) -> Run | BackgroundRun | None:
         """Explain the last error, or that of cell n (``%fix 3``), and show the mended cell."""
         return execution.run_blocking(self.session, self.work("fix", line, ""))
 
@@ -80,13 +82,28 @@ class AgentMagics(LoweredMagics):
         return models_view(self.session, _words(line))
 
     @line_magic
+    def cassettes(self, line: str) -> object:
+        """List this notebook's recordings; ``use record|replay|auto|off [DIR]``.
+
+        ``show N`` tells all of one, ``clear`` deletes them.
+        """
+        from tframex_nb.notebook.cassettes_view import cassettes_view
+
+        return cassettes_view(_words(line))
+
+    @line_magic
     def runs(self, line: str) -> object:
-        """List the runs of this kernel; ``.to_pandas()`` gives a DataFrame."""
+        """List the runs of this kernel; ``.to_pandas()`` gives a DataFrame.
+
+        Those in the background that run or wait come first; ``stop ID|all`` ends them.
+        """
         from tframex_nb.notebook.views import runs_view
 
-        return runs_view(_words(line))
+        return runs_view(self.session, _words(line))
 
-    def work(self, magic: str, line: str, cell: str) -> Coroutine[None, None, Run | None]:
+    def work(
+        self, magic: str, line: str, cell: str
+    ) -> Coroutine[None, None, Run | BackgroundRun | None]:
         """Return the work of a magic, not begun yet."""
         if magic == "ask":
             return self._ask(line)
@@ -94,14 +111,22 @@ class AgentMagics(LoweredMagics):
             return self._fix(line)
         return self._agent(parse(self.agent, line), cell)
 
-    async def _agent(self, options: Any, cell: str) -> Run | None:  # argparse's Namespace
+    async def _agent(
+        self, options: Any, cell: str
+    ) -> Run | BackgroundRun | None:  # argparse's Namespace
         from tframex_nb.notebook.framework_choice import check_known
         from tframex_nb.notebook.questions import Questions
 
         if options.framework:
             await check_known(self.session, [options.framework])
         question = Questions(self.session, self.wishes).of_cell(options, cell)
-        return None if question is None else await execution.show(self.session, question)
+        if question is None:
+            return None
+        if not options.background:
+            return await execution.show(self.session, question)
+        from tframex_nb.notebook.background_cells import AgentJob, start
+
+        return await start(self.session, AgentJob(self.session, question), question)
 
     async def _ask(self, line: str) -> Run:
         from tframex_nb.notebook.questions import Questions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import traceback
 from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 
     from tframex_nb.agents import BaseAgent
+    from tframex_nb.notebook.background import Background
+    from tframex_nb.notebook.outlet import Outlet
     from tframex_nb.runtime import Runtime
 
 __all__ = ["Session"]
@@ -32,6 +35,8 @@ class Session:
         self._turns: Counter[str] = Counter()
         self._executing = 0
         self._runtime: Runtime | None = None
+        self._background: Background | None = None
+        self._outlet: Outlet | None = None
 
     @property
     def runtime(self) -> Runtime:
@@ -41,6 +46,25 @@ class Session:
 
             self._runtime = Runtime()
         return self._runtime
+
+    @property
+    def background(self) -> Background:
+        """The runs that go on beside the cells."""
+        if self._background is None:
+            from tframex_nb.notebook.background import Background
+
+            self._background = Background()
+            atexit.register(self._background.finish)
+        return self._background
+
+    @property
+    def outlet(self) -> Outlet:
+        """The way from those runs to their cells."""
+        if self._outlet is None:
+            from tframex_nb.notebook.outlet import Outlet
+
+            self._outlet = Outlet(self.shell)
+        return self._outlet
 
     @property
     def idle(self) -> bool:
@@ -97,8 +121,20 @@ class Session:
         while len(self.errors) > ERRORS_KEPT:
             self.errors.popitem(last=False)
 
+    def finish(self) -> None:
+        """End what runs in the background, where no event loop runs."""
+        if self._background is not None:
+            self._background.finish()
+
     async def aclose(self) -> None:
-        """Close the runtime where one was made."""
+        """End what runs in the background; close the runtime where one was made."""
+        if self._background is not None:
+            await self._background.aclose()
+            atexit.unregister(self._background.finish)
+            self._background = None
+        if self._outlet is not None:
+            self._outlet.lift()
+            self._outlet = None
         if self._runtime is not None:
             await self._runtime.aclose()
             self._runtime = None

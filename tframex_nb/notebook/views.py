@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from tframex_nb.agents import BaseAgent
     from tframex_nb.models.endpoints import EndpointStatus
+    from tframex_nb.notebook.background import BackgroundRun
     from tframex_nb.notebook.session import Session
 
 __all__ = ["agents_view", "models_view", "runs_view"]
@@ -70,14 +71,47 @@ def models_view(session: Session, words: list[str]) -> object:
             raise UsageError(_usage("models", words, ("use", "connect"), "NAME"))
 
 
-def runs_view(words: list[str]) -> object:
-    """Answer ``%runs``."""
-    if words:
-        raise UsageError("%runs takes nothing: it lists the runs of this kernel")
+def runs_view(session: Session, words: list[str]) -> object:
+    """Answer ``%runs [stop ID|all]``."""
+    match words:
+        case []:
+            return _runs(session)
+        case ["stop", name]:
+            return _stopped(session, name)
+        case _:
+            raise UsageError(_usage("runs", words, ("stop",), "ID, or all"))
+
+
+def _runs(session: Session) -> Table:
     from tframex_nb.run_log import recent_runs
 
-    rows = [[row[column] for column in RUN_COLUMNS] for row in recent_runs()]
-    return Table.of(RUN_COLUMNS, rows, "" if rows else "none yet: %%agent runs one")
+    active = session.background.active
+    known = {getattr(handle.run, "id", "") for handle in active}
+    ended = [[row[c] for c in RUN_COLUMNS] for row in recent_runs() if row["id"] not in known]
+    if not active:
+        return Table.of(RUN_COLUMNS, ended, "" if ended else "none yet: %%agent runs one")
+    rows = [*(_row_of(handle) for handle in active), *(["", *row] for row in ended)]
+    return Table.of(("id", *RUN_COLUMNS), rows, "%runs stop ID|all ends those in the background")
+
+
+def _row_of(handle: BackgroundRun) -> list[object]:
+    """Return the row of a run in the background; one that is compared has figures of its own."""
+    summary = getattr(handle.run, "summary", dict[str, object])()
+    state = f"{handle.status}, place {handle.place}" if handle.place else handle.status
+    row = {**dict.fromkeys(RUN_COLUMNS), **summary, "agent": handle.name, "status": state}
+    return [handle.id, *(row[column] for column in RUN_COLUMNS)]
+
+
+def _stopped(session: Session, name: str) -> Table:
+    active = {handle.id: handle for handle in session.background.active}
+    if name != "all" and name not in active:
+        known = ", ".join(active) or "none"
+        raise UsageError(f"%runs stop {name}: no such run in the background; known: {known}")
+    ended = list(active.values()) if name == "all" else [active[name]]
+    for handle in ended:
+        handle.stop()
+    rows = [(handle.id, handle.name, handle.status) for handle in ended]
+    return Table.of(("id", "agent", "status"), rows, "" if rows else "nothing runs")
 
 
 def _connect(session: Session, name: str) -> Table:
