@@ -103,6 +103,15 @@ def test_a_changed_prompt_changes_its_own_line_only(server, recorded):
     assert [line for line in before if line not in after] == []
 
 
+def test_an_equal_answer_recorded_anew_changes_nothing(server, recorded):
+    before = recorded.read_bytes()
+    gate = threading.Event()
+    threading.Timer(0.1, gate.set).start()
+    server.answer = lambda request: Say(f"to {request.texts[-1]}", gate=gate)
+    ask(use(recorded), server, "a")
+    assert recorded.read_bytes() == before
+
+
 def test_a_file_cut_at_any_byte_is_recovered_line_by_line_or_refused(server, recorded):
     """What is read of it is whole recordings, the first ones, and it is said to be cut."""
     whole = recorded.read_bytes()

@@ -102,7 +102,7 @@ class Asked:
         """What two requests have in common that differ by ids, dates and times in texts alone."""
         return _digest(_CHANCE.sub("~", self._text))
 
-    @property
+    @functools.cached_property
     def title(self) -> str:
         """The beginning of the user's last message, or of the last that says something."""
         last = sorted(self.messages, key=lambda message: message.get("role") == "user")

@@ -103,12 +103,16 @@ class Cassette:
         with self._lock, locked(self.path.parent):
             self._refresh()
             mine = list(self._files.get(self.path, Content()).recordings)
-            key, old = recording.asked.key, self._old or set()
+            key = recording.asked.key
+            gone: set[tuple[str, str, int]] = set()
             if anew and key not in self._anew:
-                mine = [e for e in mine if e.asked.key != key or e.line not in old]
+                old = self._old or set()
+                gone = {e.id for e in mine if e.asked.key == key and e.line in old}
                 self._anew.add(key)
+            before = next((e for e in mine if e.id in gone and e.says_the_same(recording)), None)
+            mine = [e for e in mine if e.id not in gone]
             last = max((e.number for e in mine if e.asked.like == recording.asked.like), default=0)
-            made = recording.numbered(last + 1)
+            made = recording.timed_as(before).numbered(last + 1)
             merged = tuple(_sorted([*mine, made]))
             self._files[self.path] = Content(merged, stamp=write(self.path, merged))
             self._index()

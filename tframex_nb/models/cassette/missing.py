@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tframex_nb.models.cassette.asking import Asked
     from tframex_nb.models.cassette.recording import Recording
 
-__all__ = ["difference", "miss", "nearest_of"]
+__all__ = ["difference", "lines_of", "miss", "nearest_of"]
 
 LINES = 12  # of a difference that an error shows
 WIDTH = 100  # characters of a line that are shown
@@ -43,10 +43,10 @@ def miss(path: Path, asked: Asked, recordings: Iterable[Recording]) -> CassetteM
 
 def nearest_of(asked: Asked, recordings: Iterable[Recording]) -> Recording | None:
     """Return the recording with the most in common, None where there is none."""
-    wanted, title = set(_lines(asked)), asked.title
+    wanted, title = set(lines_of(asked)), asked.title
 
     def likeness(recording: Recording) -> float:
-        lines = set(_lines(recording.asked))
+        lines = set(lines_of(recording.asked))
         shared = len(wanted & lines) / max(1, len(wanted | lines))
         words = difflib.SequenceMatcher(None, recording.asked.title, title).ratio()
         return shared + words + (recording.asked.place == asked.place) / 2
@@ -57,7 +57,7 @@ def nearest_of(asked: Asked, recordings: Iterable[Recording]) -> Recording | Non
 def difference(recorded: Asked, asked: Asked) -> tuple[str, ...]:
     """Return a short unified diff from what was recorded to what was asked."""
     diff = difflib.unified_diff(
-        list(_lines(recorded)), list(_lines(asked)), "recorded", "asked", n=0, lineterm=""
+        list(lines_of(recorded)), list(lines_of(asked)), "recorded", "asked", n=0, lineterm=""
     )
     lines = [line for line in diff if not line.startswith("@@")]
     shown = list(_cut(lines[: LINES + 2]))
@@ -65,8 +65,8 @@ def difference(recorded: Asked, asked: Asked) -> tuple[str, ...]:
     return (*shown, *([f"… and {more} lines more"] if more > 0 else []))
 
 
-def _lines(asked: Asked) -> Iterator[str]:
-    """Yield a request as lines that people can compare."""
+def lines_of(asked: Asked) -> Iterator[str]:
+    """Yield a request as lines that people can compare, ``role: text`` and ``name: value``."""
     yield f"endpoint: {asked.place.endpoint}"
     yield f"model: {asked.place.model}"
     for message in asked.messages:

@@ -56,7 +56,7 @@ class Recording:
         error = None if data.get("error") is None else dict(data["error"])
         return cls(asked, data["events"], pauses, error, int(data["n"]))
 
-    @property
+    @functools.cached_property
     def sorting(self) -> tuple[str, str, str, int, str, int]:
         """Where it stands in a file: what belongs together is together, whoever wrote it when."""
         place, asked = self.asked.place, self.asked
@@ -85,6 +85,14 @@ class Recording:
     def id(self) -> tuple[str, str, int]:
         """What tells a recording from the others of a cassette."""
         return self.asked.key, self.asked.like, self.number
+
+    def says_the_same(self, other: Recording) -> bool:
+        """Whether two recordings differ in nothing but the time that they took."""
+        return self.batches == other.batches and self.error == other.error
+
+    def timed_as(self, other: Recording | None) -> Recording:
+        """Return the recording with the pauses of an equal one, so that its line stays as it is."""
+        return self if other is None else replace(self, pauses=other.pauses)
 
     def numbered(self, number: int) -> Recording:
         """Return the same recording with another number."""

@@ -93,8 +93,7 @@ class Cassettes:
         if chosen is None and mode is not None:
             raise SettingsError(f"{mode!r} is no mode of cassettes", hint=nearest(mode, MODES))
         self._choice = _Choice(chosen, None if folder is None else str(folder), name, timing)
-        for cassette in self._open.values():
-            cassette.rewind()
+        self._open.clear()
 
     def model(
         self,
