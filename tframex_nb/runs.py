@@ -30,6 +30,7 @@ from tframex_nb.run_log import recent_runs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+    from decimal import Decimal
 
     import pandas as pd
 
@@ -109,6 +110,7 @@ class Run:
     output: Any = None  # the checked answer, where one was asked for in a form
     form: str = ""  # how people read the answer: json, code, text; as Markdown where it is empty
     resolution: Any = None  # why its framework was chosen, where one was
+    budget: Any = None  # a Budget: what it has spent, agents that it asked included
     first_token_seconds: float | None = None
     seconds: float = 0.0
     parts: list[Part] = field(default_factory=list, repr=False)
@@ -186,6 +188,12 @@ class Run:
         return self.seconds or time.perf_counter() - self._clock
 
     @property
+    def cost(self) -> Decimal | None:
+        """USD of the calls whose cost is known; None where no cost is. ``budget.spent`` has all."""
+        cost: Decimal | None = None if self.budget is None else self.budget.spent.cost
+        return cost
+
+    @property
     def truncated(self) -> bool:
         """Whether the model stopped at its token limit."""
         return self.finish_reason == "length"
@@ -207,6 +215,8 @@ class Run:
             "first_token_seconds": self.first_token_seconds,
             "prompt_tokens": self.usage.prompt_tokens,
             "completion_tokens": self.usage.completion_tokens,
+            "cost": None if self.cost is None else float(self.cost),
+            "price": "" if self.budget is None else self.budget.spent.price,
             "tool_calls": len(self.tool_calls),
             "error": type(self.error).__name__ if self.error else "",
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from tframex_nb.agents import BaseAgent
     from tframex_nb.frameworks.service import Frameworks
     from tframex_nb.messages import Event
+    from tframex_nb.models.budget import Budget
     from tframex_nb.systems.base import BaseSystem
 
 __all__ = ["RunRequest", "Runtime"]
@@ -27,7 +29,7 @@ class RunRequest:
     ``framework`` is a framework's name or ``auto``; empty for what the agent names. ``subject``
     is what the user built with that framework, a function that builds it, or a name that a
     ``%%framework`` cell defined. ``schema`` is what the answer has to look like, asked for
-    ``tries`` times at most.
+    ``tries`` times at most. ``budget`` bounds what the run may spend.
     """
 
     agent: BaseAgent | BaseSystem
@@ -43,6 +45,7 @@ class RunRequest:
     fresh: bool = False
     remember: bool = True
     params: Mapping[str, Any] = field(default_factory=dict)  # sampling parameters, any JSON
+    budget: Budget | None = None
 
 
 class Runtime:
@@ -71,7 +74,8 @@ class Runtime:
 
         model = None
         if not isinstance(request.agent, BaseAgent):
-            return request.agent.stream(request.prompt, **request.params)
+            with request.budget or contextlib.nullcontext():
+                return request.agent.stream(request.prompt, **request.params)
         if request.model or request.api_url:
             from tframex_nb.models.cassette import shared_cassettes
 
@@ -82,6 +86,7 @@ class Runtime:
             "model": model,
             "fresh": request.fresh,
             "remember": request.remember,
+            "budget": request.budget,
             "schema": request.schema,
             "tries": request.tries,
             **request.params,

@@ -77,6 +77,7 @@ def footer(run: Run) -> str:
         run.model if run.model != "demo" else "",  # its mark says it already
         run.framework,
         tokens if usage.total_tokens else "",
+        "" if run.budget is None else run.budget.footer,
         _duration(run.elapsed),
         f"{rate:,.0f} tokens/s" if rate and run.status != "running" else "",
         *run.notes,

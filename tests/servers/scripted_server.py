@@ -30,6 +30,7 @@ class Say:
     """One reply: text in pieces, reasoning, tool calls as (name, arguments), or an error.
 
     ``hold`` keeps the stream open after the pieces, for ever: the client must close it.
+    ``usage`` is (prompt, completion), or as it is sent, or never told.
     ``gate`` waits for an event before the first byte. ``cut`` closes in mid-stream.
     """
 
@@ -37,7 +38,7 @@ class Say:
     calls: Iterable[tuple[str, Any]] = ()
     reasoning: str = ""
     finish: str = ""
-    usage: tuple[int, int] = (3, 2)
+    usage: tuple[int, int] | dict[str, Any] | None = (3, 2)
     status: int = 200
     error: str = ""
     hold: bool = False
@@ -61,8 +62,11 @@ class Say:
     def ending(self) -> Iterator[dict[str, Any]]:
         """Yield the finish reason and the usage."""
         yield _delta({}, finish=self.finish or ("tool_calls" if self.calls else "stop"))
-        prompt, completion = self.usage
-        usage = {"prompt_tokens": prompt, "completion_tokens": completion}
+        if self.usage is None:  # many servers tell nothing
+            return
+        usage = self.usage
+        if isinstance(usage, tuple):
+            usage = {"prompt_tokens": usage[0], "completion_tokens": usage[1]}
         yield {**_delta({}), "choices": [], "usage": usage}
 
 

@@ -11,6 +11,7 @@ from tframex_nb.agents.conversation import Conversation
 from tframex_nb.agents.running import closing, label_of, run_events
 from tframex_nb.errors import InvalidInput
 from tframex_nb.messages import Message
+from tframex_nb.models.budget import Budget, budgets_of_a_run
 from tframex_nb.runs import Run, observe
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class BaseAgent(ABC):
     ``model`` is a model, a name that ``%models`` lists, or None for what the settings say.
     ``description`` tells other agents what to ask it, where it is one of their tools.
     ``memory`` bounds how many earlier messages are sent, the newest: None for all, 0 for none.
-    ``last`` is the latest run, also while it goes on and when it failed.
+    ``last`` is the latest run, also while it goes on and when it failed. ``budget`` is what its
+    runs have spent; a cap that is set there holds for all of them.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class BaseAgent(ABC):
         self.description = description
         self.last: Run | None = None
         self.conversation = Conversation(memory)
+        self.budget = Budget(name=f"the agent {agent_id!r}")
 
     @property
     def id(self) -> str:
@@ -122,6 +125,7 @@ class BaseAgent(ABC):
         engine: Engine | None = None,
         schema: Any = None,  # a type, or a JSON schema
         tries: int = TRIES,
+        budget: Budget | None = None,
         **params: Any,  # sampling parameters go to the endpoint unchanged
     ) -> AsyncIterator[Event]:
         """Yield the events of a run: ``RunStarted`` first, one terminal event last.
@@ -130,7 +134,8 @@ class BaseAgent(ABC):
         replaces it. ``model`` and ``system`` hold for this run only. ``fresh`` sees no earlier
         turn and, when remembered, starts the conversation anew. ``remember=False`` leaves the
         conversation as it is. ``engine`` takes the place of this agent's own
-        steps: another framework. An error is yielded as ``RunFailed`` and then raised.
+        steps: another framework. ``budget`` bounds what the run may spend. An error is yielded as
+        ``RunFailed`` and then raised.
 
         ``schema`` is what the answer has to look like: a type that pydantic takes, or a JSON
         schema. The run's ``output`` is the checked answer; one that does not match is asked for
@@ -150,6 +155,8 @@ class BaseAgent(ABC):
         run = Run(agent=self.name, model=label, framework=framework, prompt=prompt)
         run.form = "" if schema is None else "json"
         self.last = run
+        run.budget = Budget(within=budget)
+        budgets = budgets_of_a_run(run.budget, budget, self.budget)
 
         def answer(draft: Draft) -> AsyncIterator[Event]:
             said = self.system if system is None else system
@@ -159,6 +166,7 @@ class BaseAgent(ABC):
                 run,
                 model or self.model,
                 lambda found: steps(messages, model=found, **params),
+                budgets=budgets,
             )
 
         return self._remembered(run, answer, turn=turn, remember=remember, fresh=fresh)

@@ -37,10 +37,14 @@ _callers: contextvars.ContextVar[tuple[Caller, ...]] = contextvars.ContextVar(
 
 @contextlib.contextmanager
 def calling(caller: Caller) -> Iterator[None]:
-    """Let the agents that are asked inside the block know who asks."""
+    """Let the agents that are asked inside the block know who asks, and spend its budgets."""
+    from tframex_nb.models._metered import budgets_of
+    from tframex_nb.models.budget import within
+
     token = _callers.set((*_callers.get(), caller))
     try:
-        yield
+        with within(budgets_of(caller.model)):
+            yield
     finally:
         _callers.reset(token)
 

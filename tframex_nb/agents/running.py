@@ -9,13 +9,14 @@ from tframex_nb.errors import AgentError
 from tframex_nb.messages import RunFinished, RunStarted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from tframex_nb.messages import Event
     from tframex_nb.models.base import ChatModel
+    from tframex_nb.models.budget import Budget
     from tframex_nb.runs import Run
 
-__all__ = ["closing", "label_of", "resolve", "run_events"]
+__all__ = ["closing", "label_of", "resolve", "run_events", "under"]
 
 E = TypeVar("E", bound="Event")
 
@@ -53,17 +54,34 @@ def label_of(model: ChatModel | str | None) -> str:
     return str(getattr(model, "label", "") or getattr(model, "model_name", ""))
 
 
+def under(model: ChatModel, budgets: Sequence[Budget]) -> ChatModel:
+    """Return the model with its calls under these budgets, the session's caps read anew.
+
+    Raises SettingsError for invalid settings: a cap that cannot be read is not passed over.
+    """
+    from tframex_nb.models._metered import metered
+    from tframex_nb.models.budget import session_budget
+    from tframex_nb.settings import load_settings
+
+    settings = load_settings()
+    session_budget().follow(settings.session_max_cost, settings.session_max_tokens)
+    return metered(model, budgets, settings)
+
+
 async def run_events(
     run: Run,
     model: ChatModel | str | None,
     steps: Callable[[ChatModel], AsyncIterator[Event]],
+    *,
+    budgets: Sequence[Budget] = (),
 ) -> AsyncIterator[Event]:
     """Yield ``RunStarted``, the events of the steps, ``RunFinished``.
 
-    ``runs.observe`` must consume it, for the last event is read from ``run``.
+    ``runs.observe`` must consume it, for the last event is read from ``run``. The model that the
+    steps get counts its calls on ``budgets``, and refuses those that a cap leaves no room for.
     """
     try:
-        found = resolve(model)
+        found = under(resolve(model), budgets)
     except Exception:
         yield RunStarted(run.id, run.agent, label_of(model), run.framework)
         raise

@@ -206,15 +206,27 @@ def _joined(value: object) -> str:
 
 
 def _usage(usage: dict[str, Any]) -> Usage:
+    """Return the tokens as OpenAI counts them: reasoning is part of the completion.
+
+    xAI and Gemini leave it out of ``completion_tokens``, and only the total tells; DeepSeek and
+    Moonshot have names of their own for what came from a cache.
+    """
     prompt = usage.get("prompt_tokens_details")
     completion = usage.get("completion_tokens_details")
+    asked = _count(usage.get("prompt_tokens"))
+    answered = _count(usage.get("completion_tokens"))
+    thought = _count(completion.get("reasoning_tokens")) if isinstance(completion, dict) else 0
+    cached = _count(prompt.get("cached_tokens")) if isinstance(prompt, dict) else 0
+    rest = _count(usage.get("total_tokens")) - asked - answered
+    if rest > 0 and thought in {0, rest}:
+        thought, answered = rest, answered + rest
     return Usage(
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
-        reasoning_tokens=_count(completion.get("reasoning_tokens"))
-        if isinstance(completion, dict)
-        else 0,
-        cached_tokens=_count(prompt.get("cached_tokens")) if isinstance(prompt, dict) else 0,
+        prompt_tokens=asked,
+        completion_tokens=answered,
+        reasoning_tokens=thought,
+        cached_tokens=cached
+        or _count(usage.get("prompt_cache_hit_tokens"))
+        or _count(usage.get("cached_tokens")),
     )
 
 

@@ -98,8 +98,7 @@ class EndpointModel(PooledModel):
         Raises ``SettingsError`` where no model is named and the endpoint has several.
         """
         try:
-            if self._choice.name is None:
-                self._choice.name = await self._only_model()
+            await self.find_name()
             answering = self._model().batches(messages, params, pieces=pieces)
             async with contextlib.aclosing(answering) as batches:
                 async for events in batches:
@@ -110,6 +109,16 @@ class EndpointModel(PooledModel):
         except ModelNotFound:
             self._choice.name = None if self._asked else self._choice.name
             raise
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The bound on an answer that is sent along, where there is one."""
+        return self._model().max_tokens
+
+    async def find_name(self) -> None:
+        """Ask the endpoint for its only model where none is named; raises ``SettingsError``."""
+        if self._choice.name is None:
+            self._choice.name = await self._only_model()
 
     async def list_models(self) -> list[str]:
         """Return the names that the endpoint lists."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 from tframex_nb.messages import TextDelta
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 
     from tframex_nb.messages import Event, Message
 
@@ -126,6 +126,13 @@ class PooledModel(StreamingModel):
 
         They close when the sibling goes away, and when this model is closed.
         """
+
+    def nearby(self, keep: Callable[[PooledModel], PooledModel]) -> PooledModel:
+        """Return the same model for another event loop, on connections that are kept there.
+
+        ``keep`` returns the kept sibling of a model; one that wraps another asks for that one's.
+        """
+        return keep(self)
 
     async def stream(
         self,

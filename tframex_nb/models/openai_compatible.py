@@ -114,6 +114,12 @@ class VLLMModel(PooledModel):
         """What people see in a footer."""
         return self._label
 
+    @property
+    def max_tokens(self) -> int | None:
+        """The bound on an answer that is sent along, where there is one."""
+        bound = self._defaults.get("max_completion_tokens") or self._defaults.get("max_tokens")
+        return bound if isinstance(bound, int) else None
+
     async def batches(
         self,
         messages: Sequence[Message | Mapping[str, Any]],

@@ -30,6 +30,11 @@ _SEED_NUMBERS: dict[str, tuple[str, Callable[[str], float], float]] = {
     "MAX_TOKENS": ("max_tokens", int, 1),
     "TEMPERATURE": ("temperature", float, 0),
 }
+# Tables that a variable holds as JSON: what they are, and how they are written.
+_AS_JSON = {
+    "headers": ("header names and texts", '{"X-Team": "a"}'),
+    "prices": ("models and prices", '{"my-model": {"input": 0.5, "output": 1.5}}'),
+}
 _FOREIGN_KEY = re.compile(r"[A-Z][A-Z0-9_]*_API_KEY|HF_TOKEN")
 _NAME = re.compile(r"\w[\w.-]*")  # no colon and no space: a person writes -m NAME:MODEL
 _INDIRECT = re.compile(r"(api_?)?key_?(env|var|cmd|command|file|from)\w*|env_?(api_?)?key")
@@ -269,15 +274,16 @@ def _variable_name(key: Key) -> str:
 
 
 def _parsed(key: Key, text: str, source: Source) -> _Raw:
-    """Return a variable's value; a table of headers is written as JSON."""
-    if key[-1] != "headers":
+    """Return a variable's value; a table of headers or of prices is written as JSON."""
+    if key[-1] not in _AS_JSON:
         return text
     try:
         return json.loads(text)
     except ValueError:
+        what, example = _AS_JSON[key[-1]]
         raise SettingsError(
-            f"{source} is not valid: it must be a JSON object of header names and texts",
-            hint=f"""write {source.key}='{{"X-Team": "a"}}'""",
+            f"{source} is not valid: it must be a JSON object of {what}",
+            hint=f"write {source.key}='{example}'",
         ) from None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal  # noqa: TC003 - pydantic reads the annotations
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator
@@ -54,7 +54,7 @@ class TimeoutSettings(_Frozen):
 
 
 class PriceSettings(_Frozen):
-    """What one model costs, in USD per million tokens; without ``cached``, all input costs alike."""
+    """What one model costs, in USD per million tokens; ``cached`` is as ``input`` if left out."""
 
     input: Decimal = Field(ge=0, allow_inf_nan=False)
     output: Decimal = Field(ge=0, allow_inf_nan=False)

@@ -99,6 +99,9 @@ class Gateway:
         if not is_pooled(model):
             return model
         with self._lock:
-            if model not in self._siblings:
-                self._siblings[model] = model.sibling()
-            return self._siblings[model]
+            return model.nearby(self._kept)
+
+    def _kept(self, model: PooledModel) -> PooledModel:
+        if model not in self._siblings:
+            self._siblings[model] = model.sibling()
+        return self._siblings[model]
