@@ -237,7 +237,17 @@ class TapedModel(PooledModel):
 
     def sibling(self) -> TapedModel:
         """Return the same for another event loop; the deck is shared."""
-        inner = None if self.inner is None else self.inner.sibling()
+        return self._with(None if self.inner is None else self.inner.sibling())
+
+    def nearby(self, keep: Callable[[PooledModel], PooledModel]) -> PooledModel:
+        """Return the same around the kept sibling of the inner model, whose pool stays warm."""
+        return self._with(None if self.inner is None else self.inner.nearby(keep))
+
+    def around(self, wrap: Callable[[PooledModel], PooledModel]) -> TapedModel:
+        """Return the same with something around the inner model: what is replayed passes it by."""
+        return self._with(None if self.inner is None else wrap(self.inner))
+
+    def _with(self, inner: PooledModel | None) -> TapedModel:
         return TapedModel(inner, self.deck, self._label)
 
     async def aclose(self) -> None:
@@ -271,6 +281,10 @@ class TapedStream(StreamingModel):
     def notes(self) -> tuple[str, ...]:
         """What people should know of the run."""
         return self.deck.notes
+
+    def around(self, wrap: Callable[[ChatModel], ChatModel]) -> TapedStream:
+        """Return the same with something around the inner model: what is replayed passes it by."""
+        return TapedStream(wrap(self.inner), self.deck)
 
     async def stream(
         self,
