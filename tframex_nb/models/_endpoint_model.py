@@ -83,8 +83,8 @@ class EndpointModel(PooledModel):
         return self._endpoint or self.api_url, name
 
     def secrets(self) -> list[str]:
-        """Return what is sent along and may be shown nowhere; nothing before the first call."""
-        return self._inner.secrets() if self._inner is not None else []
+        """Return what is sent along and may be shown nowhere; the demo's is of no use outside."""
+        return [] if self._endpoint == DEMO else self._model().secrets()
 
     async def batches(
         self,
