@@ -228,12 +228,7 @@ class TapedModel(PooledModel):
             return self
         inner = wrap(self.inner)
         assert isinstance(inner, PooledModel), "a pooled model stays one"
-        return TapedModel(inner, self.deck, self._label)
-
-    def nearby(self, keep: Callable[[PooledModel], PooledModel]) -> PooledModel:
-        """Return the same around the kept sibling of the inner model, whose pool stays warm."""
-        inner = None if self.inner is None else self.inner.nearby(keep)
-        return TapedModel(inner, self.deck, self._label)
+        return self._with(inner)
 
     def sibling(self) -> TapedModel:
         """Return the same for another event loop; the deck is shared."""
@@ -242,10 +237,6 @@ class TapedModel(PooledModel):
     def nearby(self, keep: Callable[[PooledModel], PooledModel]) -> PooledModel:
         """Return the same around the kept sibling of the inner model, whose pool stays warm."""
         return self._with(None if self.inner is None else self.inner.nearby(keep))
-
-    def around(self, wrap: Callable[[PooledModel], PooledModel]) -> TapedModel:
-        """Return the same with something around the inner model: what is replayed passes it by."""
-        return self._with(None if self.inner is None else wrap(self.inner))
 
     def _with(self, inner: PooledModel | None) -> TapedModel:
         return TapedModel(inner, self.deck, self._label)
@@ -281,10 +272,6 @@ class TapedStream(StreamingModel):
     def notes(self) -> tuple[str, ...]:
         """What people should know of the run."""
         return self.deck.notes
-
-    def around(self, wrap: Callable[[ChatModel], ChatModel]) -> TapedStream:
-        """Return the same with something around the inner model: what is replayed passes it by."""
-        return TapedStream(wrap(self.inner), self.deck)
 
     async def stream(
         self,
