@@ -42,11 +42,12 @@ _FORM = re.compile(
     re.IGNORECASE,
 )
 _THIS_SCHEMA = re.compile(
-    r"invalid schema|(convert|pars)\w* (the )?(grammar|schema)", re.IGNORECASE
+    r"invalid schema|schema error|(convert|pars)\w* (the )?(grammar|schema)", re.IGNORECASE
 )
 # How frameworks say that an answer is not in the form that they asked for
 _MISFORMED = re.compile(
     r"schema|structured.?output|ValidationError|ModelBehaviorError|UnexpectedModelBehavior|JSON"
+    r"|ValueError: .*line \d+ column \d+"
 )
 _OF_TOOLS = frozenset({"tool_choice", "parallel_tool_calls"})
 _AGAIN = "That answer does not match. What is wrong:\n{problems}\nGive the whole answer again."
@@ -134,7 +135,7 @@ class _Typed:
                 hint="leave response_format out: the schema becomes one",
             )
         tools = bool(params["tools"]) if "tools" in params else self.has_tools
-        held = self.takes_schema and model not in _unable()
+        held = self.takes_schema and _bottom(model) not in _unable()
         # Many endpoints that are held to a form cannot call tools: first the tools, then the form
         return _Course(self, messages, model, params, tools, held, draft=tools and held).events()
 
@@ -249,7 +250,7 @@ class _Course:
         self.held = False
         if lasting:
             with contextlib.suppress(TypeError):  # a model that cannot be kept in mind
-                _unable().add(self.model)
+                _unable().add(_bottom(self.model))
 
     def _invalid(self, reply: _Reply) -> InvalidAnswer:
         name, tries = self.typed.form.name, self.typed.tries
@@ -305,6 +306,13 @@ def _with(prompt: Message, text: str) -> Message:
         return dataclasses.replace(prompt, content=f"{prompt.content}\n\n{text}")
     part = {"type": "text", "text": text}
     return dataclasses.replace(prompt, content=[*prompt.content, part])
+
+
+def _bottom(model: ChatModel) -> ChatModel:
+    """Return the model that all others around it, such as one that counts, are about."""
+    while (inner := getattr(model, "inner", None)) is not None:
+        model = inner
+    return model
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, context_
 
 from tframex_nb.notebook.framework_choice import names_in_worker
 from tframex_nb.notebook.namespace import agents_in, find_system, names_of_tools
+from tframex_nb.notebook.output_forms import FORMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -36,12 +37,15 @@ SHARED = (
 OPTIONS = {
     "agent": (
         *SHARED,
+        "--as",
         "--define",
         "--explain",
         "--framework",
         "--fresh",
         "--memory",
         "--object",
+        "--schema",
+        "--tries",
     ),
     "compare": (*SHARED, "--frameworks"),
     "framework": (),
@@ -126,6 +130,10 @@ def _values(session: Session, magic: str, option: str) -> Iterable[str] | None:
         case "--object":
             names = (n for n in namespace if not n.startswith("_"))
             return sorted({*names, *names_in_worker(session)})
+        case "--as":
+            return FORMS
+        case "--schema":
+            return sorted(n for n, v in namespace.items() if _is_schema(n, v))
         case "-c" | "--context":
             return sorted(n for n in namespace if not n.startswith("_"))
         case _:
@@ -183,6 +191,10 @@ def _frameworks(session: Session) -> list[str]:
 def _templates(session: Session) -> list[str]:
     frameworks = session.runtime.frameworks
     return sorted({*frameworks.mapping.names(), *frameworks.registry.templates()})
+
+
+def _is_schema(name: str, value: object) -> bool:
+    return not name.startswith("_") and isinstance(value, (type, dict))
 
 
 def _is_adapter(value: object) -> bool:

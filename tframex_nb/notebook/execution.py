@@ -10,6 +10,7 @@ from tframex_nb.errors import NoFrameworkFits
 from tframex_nb.interrupts import run_sync
 from tframex_nb.notebook.front_end import detect
 from tframex_nb.notebook.live import open_display
+from tframex_nb.notebook.output_forms import insert_code, settle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine
@@ -37,6 +38,7 @@ class Question:
     out: str = ""
     display: str = ""
     explain: bool = False
+    form: str = ""  # of the answer, as ``--as`` has it
 
 
 async def show(session: Session, question: Question) -> Run:
@@ -62,6 +64,8 @@ async def show(session: Session, question: Question) -> Run:
             bind(session, run, question.out)
             (display or _open(session, question, run)).close(run)
     assert run is not None, "a run that ends well has started"
+    if question.form == "code":
+        insert_code(session, run)
     return run
 
 
@@ -80,10 +84,13 @@ async def watch(session: Session, question: Question) -> AsyncGenerator[tuple[Ev
                     run = question.request.agent.last
                     assert run is not None, "a stream of run events sets .last"
                     run.notes = (*question.notes, *_unexplained(question, run))
+                    run.form = question.form
                 if question.explain and event.type == "framework_chosen":
                     run.parts.pop()  # the explanation says it already
                 else:
                     yield event, run
+        if run is not None:
+            settle(run, question.form)
     except NoFrameworkFits as exc:
         if question.explain and exc.resolution is not None:
             session.shell.display_pub.publish(_bundle_of(exc.resolution))

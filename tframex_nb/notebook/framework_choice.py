@@ -9,6 +9,7 @@ from IPython.core.error import UsageError
 
 from tframex_nb.errors import nearest
 from tframex_nb.notebook.namespace import look_up
+from tframex_nb.notebook.output_forms import FORMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,15 +21,16 @@ __all__ = ["check_known", "choice_of", "names_in_worker", "remember_names", "sub
 AUTO = "auto"
 
 # What ``-f`` means to jupyter-ai's %%ai.
-FORMATS = frozenset({"code", "html", "image", "images", "json", "markdown", "math", "md", "text"})
+FOREIGN = frozenset({"code", "html", "image", "images", "json", "markdown", "math", "md", "text"})
 
 
 def choice_of(name: str | None) -> str:
     """Return the framework that ``-f`` names; raises UsageError for a format of %%ai."""
-    if name is not None and name.lower() in FORMATS:
+    if name is not None and name.lower() in FOREIGN:
+        ours = name.lower() if name.lower() in FORMS else "|".join(FORMS)
         raise UsageError(
             f"-f {name}: that is a format, and -f names a framework (%frameworks lists them); "
-            "answers are Markdown, and formats will come as --as"
+            f"write --as {ours}"
         )
     return name or ""
 

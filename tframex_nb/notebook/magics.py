@@ -10,6 +10,7 @@ from IPython.core.magic_arguments import argument, magic_arguments
 
 from tframex_nb.notebook import execution
 from tframex_nb.notebook.lowered import LoweredMagics, parse
+from tframex_nb.notebook.output_forms import FORMS
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -38,6 +39,9 @@ class AgentMagics(LoweredMagics):
     @argument("--explain", action="store_true", help="show how the framework was chosen")
     @argument("--object", help="what to run in its place: a graph, crew or team, or its builder")
     @argument("--tools", help="functions and agents of the notebook: a,b,c")
+    @argument("--schema", help="what the answer must match: a type or JSON schema of the notebook")
+    @argument("--tries", type=int, help="answers that are asked for until one matches (3)")
+    @argument("--as", dest="form", choices=FORMS, help="how the answer is wanted and shown")
     @argument("-c", "--context", action="append", help="a variable to send along (repeatable)")
     @argument("-p", "--param", action="append", help="k=v, sent to the endpoint unchanged")
     @argument("-o", "--out", default="", help="bind the run to this name")

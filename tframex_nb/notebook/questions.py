@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 
 from tframex_nb.agents import Agent
+from tframex_nb.agents.base import TRIES
 from tframex_nb.errors import nearest
 from tframex_nb.interrupts import call_tool
 from tframex_nb.notebook.describe import describe
@@ -25,6 +26,7 @@ from tframex_nb.notebook.namespace import (
     names_of_tools,
     taken_by,
 )
+from tframex_nb.notebook.output_forms import form_of, schema_of, told
 from tframex_nb.notebook.prompts import render
 from tframex_nb.notebook.system_cells import system_request
 from tframex_nb.runtime import RunRequest
@@ -48,10 +50,12 @@ NOT_SENT = {
     "model": "--model",
     "prompt": "",
     "remember": "",
+    "schema": "--schema",
     "self": "",
     "stream": "",
     "system": "--system",
     "tools": "--tools",
+    "tries": "--tries",
     "turn": "",
 }
 _NAMED = re.compile(r"([A-Za-z_]\w*)\s*:\s*(.+)$", re.DOTALL)
@@ -77,13 +81,15 @@ class Questions:
         _check(options, cell)
         self._check_out(options)
         framework = choice_of(options.framework)
+        form = form_of(options, prompted=bool(cell.strip()))
         params = _params(options.param or [])
         literal = options.no_interpolate or not self.interpolate
         text, notes = self._fill(cell.rstrip("\n"), literal=literal)
         system = find_system(self.namespace, options.name)
         if system is not None:
             request, read = system_request(system, text, options, params, self._look_up)
-            return Question(request, (*notes, *read), options.out, self.display)
+            return Question(request, (*notes, *read), options.out, self.display, form=form)
+        schema = schema_of(self.namespace, options.schema, form)
         context, sizes = self._context(options.context or [])
         subject = subject_of(self.session, options.object)
         agent = self._agent_of(options, literal=literal)
@@ -97,13 +103,17 @@ class Questions:
             turn=self.session.turn(agent.agent_id),
             fresh=options.fresh,
             remember=bool(options.name),
-            params=params,
+            schema=schema,
+            tries=TRIES if options.tries is None else options.tries,
+            params={**params, **told(form, agent.system)},
             framework=framework,
             template=options.template or "",
             subject=subject,
         )
         notes = (*notes, *sizes)
-        return Question(request, notes, options.out, self.display, explain=options.explain)
+        return Question(
+            request, notes, options.out, self.display, explain=options.explain, form=form
+        )
 
     def of_comparison(self, options: Any, cell: str) -> Question:  # argparse's Namespace
         """Return the question of a ``%%compare`` cell, its framework still to be named.

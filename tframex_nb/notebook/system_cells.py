@@ -29,6 +29,8 @@ AGENTS_ONLY = (
     "explain",
     "fresh",
     "define",
+    "schema",
+    "tries",
 )
 
 
