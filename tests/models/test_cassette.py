@@ -11,6 +11,7 @@ import threading
 import pytest
 from scripted_server import Say, ScriptedServer
 
+from tframex_nb import Agent
 from tframex_nb.errors import (
     AuthError,
     CassetteMiss,
@@ -24,7 +25,7 @@ from tframex_nb.messages import MessageFinished, ReasoningDelta, TextDelta, Tool
 from tframex_nb.models import Endpoints, RetryPolicy, VLLMModel
 from tframex_nb.models._tool_calls import ToolCallDelta
 from tframex_nb.models.base import StreamingModel
-from tframex_nb.models.cassette import Cassettes, TapedModel
+from tframex_nb.models.cassette import Cassettes, TapedModel, shared_cassettes
 
 ASK = [{"role": "user", "content": "What is the weather in Oslo?"}]
 ONCE = RetryPolicy(retries=0)
@@ -494,6 +495,33 @@ def test_the_file_is_json_by_line_with_what_people_look_for_first(cassettes, ser
         ("answer", "The sun shines."),
     ]
     assert data["request"] == {"messages": [{"role": "user", "content": "What is the weather?"}]}
+
+
+def test_an_agent_inside_an_agent_is_recorded_once(server, path):
+    """The inner one is asked with the outer one's model, which is taped already."""
+    shared = shared_cassettes()
+    inner = Agent("inner", description="knows it")
+    server.say(
+        Say(calls=[("inner", {"prompt": "what?"})]), Say("it is so"), Say("they say: it is so")
+    )
+
+    def run(mode):
+        shared.use(mode, folder=path.parent, name=path.stem)
+        model = model_of(server)
+
+        async def main():
+            try:
+                return await Agent("outer", model=model, tools=[inner]).run("go")
+            finally:
+                await model.aclose()
+
+        return asyncio.run(main())
+
+    try:
+        assert [run("record"), run("replay")] == ["they say: it is so"] * 2
+        assert len(shared.current.recordings) == len(server.requests) == 3
+    finally:
+        shared.use(None)
 
 
 def test_importing_it_loads_nothing_heavy():

@@ -225,7 +225,7 @@ def test_a_file_keeps_its_mode(server, recorded):
     assert recorded.stat().st_mode & 0o777 == 0o640
 
 
-# What may never be in a file, and how it comes near one.
+# What may never be in a file, and how it comes near one; in two parts, or this file held keys.
 PLANTED = {
     "the key of the model": "planted-model-key-1",
     "the key in the settings": "planted-settings-key-2",
@@ -233,9 +233,9 @@ PLANTED = {
     "the password of a proxy": "planted-proxy-4",
     "a provider's key": "planted-provider-5",
     "a variable whose name says so": "planted-password-6",
-    "how OpenAI's look": "sk-proj-Ab12Cd34Ef56Gh78Ij90",
-    "how GitHub's look": "ghp_0123456789abcdefghijABCDEFGHIJ012345",
-    "how Amazon's look": "AKIAIOSFODNN7EXAMPLE",
+    "how OpenAI's look": "sk-" + "proj-Ab12Cd34Ef56Gh78Ij90",
+    "how GitHub's look": "ghp_" + "0123456789abcdefghijABCDEFGHIJ012345",
+    "how Amazon's look": "AKIA" + "IOSFODNN7EXAMPLE",
     "a web token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl",
     "the password of the model's URL": "planted-login-7",
     "a parameter": "planted-parameter-8",
