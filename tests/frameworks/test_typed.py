@@ -50,7 +50,7 @@ def add(a: int, b: int) -> int:
 def ask(installed):
     """Ask an agent on a framework; return the run of each prompt, or its error."""
 
-    def run(framework: str, model, *prompts: str, schema=Invoice, tools=(), subject=None):
+    def run(framework: str, model, *prompts: str, tools=(), **options):
         installed(framework)
 
         async def scene():
@@ -59,9 +59,8 @@ def ask(installed):
             runs = []
             try:
                 for prompt in prompts:
-                    request = RunRequest(
-                        agent, prompt, framework=framework, schema=schema, subject=subject
-                    )
+                    wish = {"schema": Invoice, **options}
+                    request = RunRequest(agent, prompt, framework=framework, **wish)
                     with contextlib.suppress(InvalidAnswer):
                         await collect(runtime.stream(request))
                     runs.append(agent.last)
@@ -154,6 +153,14 @@ def test_an_answer_that_never_matches_ends_in_our_error(ask, server, framework):
     assert any("total" in problem for problem in run.error.problems)
     assert json.loads(run.error.received) == {"total": "much", "items": []}
     assert lines(run)[-1].startswith("answer 3 of 3 does not match Invoice: ")
+
+
+@pytest.mark.parametrize("framework", ALL)
+def test_the_last_try_ends_in_our_error_whoever_finds_the_fault(ask, server, framework):
+    server.answer = lambda request: _final(request, "About three.")
+    (run,), _ = ask(framework, scripted(server), "one", tries=1)
+    assert isinstance(run.error, InvalidAnswer)
+    assert run.error.problems
 
 
 GRAPH = """

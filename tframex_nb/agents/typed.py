@@ -175,6 +175,8 @@ class _Course:
                 if told is None:
                     raise
                 yield told
+                if self.attempt == self.typed.tries:
+                    raise self._invalid(reply) from exc
                 continue
             self.spoken += reply.spoken
             try:
@@ -216,7 +218,7 @@ class _Course:
         if not self.held or self.draft:
             return None
         if isinstance(exc, FrameworkFailed):
-            if not _MISFORMED.search(exc.message) or self.attempt + 1 >= self.typed.tries:
+            if not _MISFORMED.search(exc.message):
                 return None
             self.held = False
             reply.text = reply.text or exc.received
