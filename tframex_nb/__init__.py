@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from tframex_nb.agents import Agent, BaseAgent, BasicAgent, ContextAgent, tool
     from tframex_nb.models import VLLMModel
+    from tframex_nb.models.budget import Budget
     from tframex_nb.runs import Run, collect
     from tframex_nb.systems import ChainOfAgents, MultiCallSystem
 
@@ -22,6 +23,7 @@ __all__ = [
     "Agent",
     "BaseAgent",
     "BasicAgent",
+    "Budget",
     "ChainOfAgents",
     "ContextAgent",
     "MultiCallSystem",
@@ -39,6 +41,7 @@ _HOMES = {
     "BasicAgent": "tframex_nb.agents",
     "ContextAgent": "tframex_nb.agents",
     "tool": "tframex_nb.agents",
+    "Budget": "tframex_nb.models.budget",
     "VLLMModel": "tframex_nb.models",
     "Run": "tframex_nb.runs",
     "collect": "tframex_nb.runs",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import re
 import threading
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from tframex_nb.http import Timeouts
 from tframex_nb.messages import Message, MessageFinished, TextDelta, Usage
 from tframex_nb.models import RetryPolicy
 from tframex_nb.models.budget import Budget, session_budget
+from tframex_nb.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -176,7 +178,7 @@ def test_an_answer_that_was_cut_makes_the_cost_partial(server, priced):
 
     play(scene, agent)
     assert agent.budget.spent.price == "$3.00 (partial)"
-    assert agent.budget._used.tokens > 2  # the caps count the cut one by a rule of thumb
+    assert agent.budget.ledger.used.tokens > 2  # the caps count the cut one by a rule of thumb
 
 
 @pytest.mark.parametrize("cap", [1, 2, 3])
@@ -498,7 +500,7 @@ def test_a_chain_stops_at_the_line(server):
 
 
 def test_a_call_that_nobody_reads_on_does_not_hold_up_others_for_ever(server, monkeypatch):
-    monkeypatch.setattr("tframex_nb.models.budget.UNREAD", 0.2)
+    monkeypatch.setattr("tframex_nb.models._ledger.UNREAD", 0.2)
     server.say(Say([WORD] * 4, hold=True), "never asked")
     one, other = agent_on(server, "one"), agent_on(server, "other")
 
@@ -595,3 +597,17 @@ def test_a_cap_of_the_session_for_cost_lets_the_demo_pass(monkeypatch):
     assert agent.run_sync("hello")
     with pytest.raises(SettingsError, match="no price is known for demo"):
         agent.run_sync("hello", budget=Budget(max_cost=1))
+
+
+def test_the_page_on_cost_runs_and_prints_what_it_says(root, capsys, tmp_path):
+    page = (root / "docs" / "cost.md").read_text(encoding="utf-8")
+    blocks = dict(re.findall(r"^```(\w+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+    exec(compile(blocks["python"], "cost.md", "exec"), {})
+    assert capsys.readouterr().out == blocks["text"]
+    (tmp_path / "tframex.toml").write_text(blocks["toml"])
+    price = load_settings(tmp_path, {}).prices["team:qwen3-8b"]
+    assert (price.input, price.output, price.cached) == (
+        Decimal("0.5"),
+        Decimal("1.5"),
+        Decimal("0.05"),
+    )

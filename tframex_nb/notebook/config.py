@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from traitlets import Bool, CaselessStrEnum, Int, TraitError, Unicode, validate
+from traitlets import Bool, CaselessStrEnum, Float, Int, TraitError, Unicode, observe, validate
 from traitlets.config import Configurable
 
 from tframex_nb.errors import TFrameXError
@@ -32,6 +32,12 @@ class TFrameX(Configurable):
     context_cap = Int(
         0, min=0, help="characters of one value sent to a model; 0 is what the settings say"
     ).tag(config=True)
+    session_max_cost = Float(
+        None, allow_none=True, help="USD that all runs of this kernel may cost; None as it is set"
+    ).tag(config=True)
+    session_max_tokens = Int(
+        None, allow_none=True, help="tokens of all runs of this kernel; None as it is set"
+    ).tag(config=True)
 
     def __init__(self, *, session: Session, **kwargs: Any) -> None:  # traitlets' own arguments
         super().__init__(**kwargs)
@@ -46,3 +52,21 @@ class TFrameX(Configurable):
         except TFrameXError as exc:
             raise TraitError(str(exc)) from None
         return name
+
+    @validate("session_max_cost", "session_max_tokens")
+    def _check_cap(self, proposal: Any) -> Any:  # a traitlets Bunch; a number or None
+        """Refuse a cap that nothing could be under."""
+        from tframex_nb.notebook.budgets import check_cap
+
+        try:
+            check_cap(proposal["trait"].name, proposal["value"])
+        except TFrameXError as exc:
+            raise TraitError(str(exc)) from None
+        return proposal["value"]
+
+    @observe("session_max_cost", "session_max_tokens")
+    def _cap_session(self, _change: Any) -> None:  # a traitlets Bunch
+        """Let the caps hold from now on, also for runs that go on."""
+        from tframex_nb.notebook.budgets import cap_session
+
+        cap_session(self.session_max_cost, self.session_max_tokens)

@@ -78,6 +78,7 @@ class Extension:
             with contextlib.suppress(ValueError):
                 shell.events.unregister(name, callback)
         _remove(shell.configurables, self.config)
+        self.config.session_max_cost = self.config.session_max_tokens = None
         if shell.Completer is not None:
             _remove(shell.Completer.custom_matchers, self._matcher)
         self._shield.lift()

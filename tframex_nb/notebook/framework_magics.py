@@ -98,6 +98,8 @@ class FrameworkMagics(LoweredMagics):
     @argument("-p", "--param", action="append", help="k=v, sent to the endpoint unchanged")
     @argument("-o", "--out", default="", help="bind the comparison to this name")
     @argument("--max-steps", type=int, help="bound on model calls in one run")
+    @argument("--max-cost", help="USD that all of them may cost together")
+    @argument("--max-tokens-total", help="tokens that all of them may spend together")
     @argument("--no-interpolate", action="store_true", help="take {{ }} as text")
     @argument("--background", action="store_true", help="go on at once; the cell gives a handle")
     def compare(self, line: str, cell: str) -> Comparison | BackgroundRun:

@@ -46,6 +46,8 @@ class AgentMagics(LoweredMagics):
     @argument("-p", "--param", action="append", help="k=v, sent to the endpoint unchanged")
     @argument("-o", "--out", default="", help="bind the run to this name")
     @argument("--max-steps", type=int, help="bound on model calls in one run")
+    @argument("--max-cost", help="USD that the run may cost, agents that it asks included")
+    @argument("--max-tokens-total", help="tokens that the run may spend, prompts included")
     @argument("--memory", type=int, help="messages of the conversation that are sent at most")
     @argument("--fresh", action="store_true", help="start the conversation anew")
     @argument("--no-interpolate", action="store_true", help="take {{ }} as text")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import keyword
 import re
@@ -15,6 +16,7 @@ from tframex_nb.agents import Agent
 from tframex_nb.agents.base import TRIES
 from tframex_nb.errors import nearest
 from tframex_nb.interrupts import call_tool
+from tframex_nb.notebook.budgets import budget_of
 from tframex_nb.notebook.describe import describe
 from tframex_nb.notebook.execution import Question
 from tframex_nb.notebook.framework_choice import choice_of, subject_of
@@ -43,6 +45,7 @@ __all__ = ["Questions"]
 
 # Arguments of a run that are no sampling parameters, and the option that sets each.
 NOT_SENT = {
+    "budget": "--max-cost or --max-tokens-total",
     "engine": "--framework",
     "fresh": "--fresh",
     "max_steps": "--max-steps",
@@ -80,6 +83,7 @@ class Questions:
         """
         _check(options, cell)
         self._check_out(options)
+        budget = budget_of(options)
         framework = choice_of(options.framework)
         form = form_of(options, prompted=bool(cell.strip()))
         params = _params(options.param or [])
@@ -88,6 +92,7 @@ class Questions:
         system = find_system(self.namespace, options.name)
         if system is not None:
             request, read = system_request(system, text, options, params, self._look_up)
+            request = dataclasses.replace(request, budget=budget)
             return Question(request, (*notes, *read), options.out, self.display, form=form)
         schema = schema_of(self.namespace, options.schema, form)
         context, sizes = self._context(options.context or [])
@@ -109,6 +114,7 @@ class Questions:
             framework=framework,
             template=options.template or "",
             subject=subject,
+            budget=budget,
         )
         notes = (*notes, *sizes)
         return Question(
@@ -139,6 +145,7 @@ class Questions:
             remember=False,
             params=params,
             template=options.template or "",
+            budget=budget_of(options, name="the comparison"),
         )
         return Question(request, (*notes, *sizes), options.out, self.display)
 

@@ -32,6 +32,7 @@ RUN_COLUMNS = (
     "first_token_seconds",
     "prompt_tokens",
     "completion_tokens",
+    "price",
     "tool_calls",
     "finish_reason",
     "error",
@@ -83,15 +84,20 @@ def runs_view(session: Session, words: list[str]) -> object:
 
 
 def _runs(session: Session) -> Table:
+    from tframex_nb.notebook.budgets import session_line
     from tframex_nb.run_log import recent_runs
 
     active = session.background.active
     known = {getattr(handle.run, "id", "") for handle in active}
     ended = [[row[c] for c in RUN_COLUMNS] for row in recent_runs() if row["id"] not in known]
+    spent = session_line()
     if not active:
-        return Table.of(RUN_COLUMNS, ended, "" if ended else "none yet: %%agent runs one")
+        return Table.of(
+            RUN_COLUMNS, ended, spent or ("" if ended else "none yet: %%agent runs one")
+        )
     rows = [*(_row_of(handle) for handle in active), *(["", *row] for row in ended)]
-    return Table.of(("id", *RUN_COLUMNS), rows, "%runs stop ID|all ends those in the background")
+    note = "%runs stop ID|all ends those in the background"
+    return Table.of(("id", *RUN_COLUMNS), rows, f"{spent}; {note}" if spent else note)
 
 
 def _row_of(handle: BackgroundRun) -> list[object]:
@@ -142,9 +148,10 @@ def _agents(session: Session) -> Table:
         shown = f"{len(turns)} ({stale} stale)" if stale else str(len(turns))
         last = agent.last.status if agent.last else ""
         tools = ", ".join(_tool_names(agent))
-        rows.append((variable, type(agent).__name__, _model_name(agent), tools, shown, last))
+        about = (variable, type(agent).__name__, _model_name(agent), tools, shown, last)
+        rows.append((*about, str(agent.budget.spent)))
     note = "" if rows else "none yet: %%agent NAME --define"
-    return Table.of(("name", "kind", "model", "tools", "turns", "last run"), rows, note)
+    return Table.of(("name", "kind", "model", "tools", "turns", "last run", "spent"), rows, note)
 
 
 def _agent(agent: BaseAgent) -> Table:
@@ -157,6 +164,7 @@ def _agent(agent: BaseAgent) -> Table:
         ("system", agent.system),
         ("tools", ", ".join(_tool_names(agent))),
         ("turns", len(agent.conversation.turns)),
+        ("spent", str(agent.budget.spent)),
     ]
     return Table.of(("field", "value"), rows)
 
