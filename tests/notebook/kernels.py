@@ -117,6 +117,7 @@ class Kernel:
         self.manager.start_kernel(env={**os.environ, **(env or {})}, cwd=cwd, **streams)
         self.client = self.manager.client()
         self.cells: dict[str, Cell] = {}
+        self.strays: list[Message] = []  # that belong to no cell
         self._context = zmq.Context()
         self._iopub = self._context.socket(zmq.SUB)
         self._iopub.setsockopt(zmq.RCVHWM, 0)
@@ -229,12 +230,13 @@ class Kernel:
     def _take(self, frames: list[bytes], now: float) -> None:
         start = frames.index(DELIMITER)
         header, parent, _, content = (json.loads(frame) for frame in frames[start + 2 : start + 6])
+        message = Message(header["msg_type"], content, now, sum(len(frame) for frame in frames))
         cell = self.cells.get(parent.get("msg_id"))
         if cell is None:
+            self.strays.append(message)
             return
         with cell.seen:
-            size = sum(len(frame) for frame in frames)
-            cell.messages.append(Message(header["msg_type"], content, now, size))
+            cell.messages.append(message)
             if content.get("execution_state") == "idle":
                 cell.idle = now
                 cell.done.set()

@@ -257,3 +257,48 @@ def test_the_models_escape_sequences_never_reach_the_terminal(terminal: Terminal
     assert "end" in shown
     for sequence in ("\x1b[31m", "\x1b]0;", "\x1b[2J\x1b[H ", "\x9b", "\x08\r\x00"):
         assert sequence not in terminal.raw
+
+
+@pytest.fixture
+def own_terminal(tmp_path: Path, clock: Clock) -> Iterator[Terminal]:
+    terminal = Terminal(tmp_path, TFRAMEX_API_URL=clock.url, TFRAMEX_MODEL="text-100-r20")
+    assert terminal.run("%load_ext tframex_nb") == ""
+    yield terminal
+    terminal.close()
+
+
+def test_a_background_run_goes_on_at_the_prompt_and_prints_when_it_is_done(
+    own_terminal: Terminal,
+) -> None:
+    """Whole, above what is being typed, which stays."""
+    shown = own_terminal.run("%%agent --background --out h\ngo")
+    assert shown == "<BackgroundRun 1 running: agent; %runs stop 1>"
+    own_terminal.press("1 + 1")
+    own_terminal.wait_for("tokens/s]")
+    assert "[background 1: agent]\nZQ0 001" in own_terminal.screen
+    own_terminal.press("\r")
+    own_terminal.wait_for("]: 2")
+    own_terminal.wait_for_prompt()
+    assert own_terminal.run("(await h).status").endswith("]: 'finished'")
+
+
+def test_a_background_run_that_fails_says_so_in_the_terminal(own_terminal: Terminal) -> None:
+    own_terminal.run("%%agent --background -m err-401 --out h\ngo")
+    own_terminal.wait_for("hint: ")
+    assert "AuthError: " in own_terminal.screen
+    assert "Traceback" not in own_terminal.screen
+
+
+@pytest.mark.parametrize("end", ["%unload_ext tframex_nb", "exit()"])
+def test_a_background_run_ends_with_the_terminal_and_the_extension(
+    own_terminal: Terminal, clock: Clock, end: str
+) -> None:
+    own_terminal.run("%%agent --background -m text-100000-r20\ngo")
+    while not any(run["first"] for run in clock.runs()):
+        own_terminal.run("1")
+    own_terminal.start(end)
+    own_terminal.wait_for("[stopped · text-100000-r20")
+    assert "ZQ0" in own_terminal.screen
+    assert clock.runs()[0]["closed"]
+    assert "Error" not in own_terminal.screen
+    assert "destroyed" not in own_terminal.screen

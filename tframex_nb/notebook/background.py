@@ -74,7 +74,8 @@ class BackgroundRun:
     @property
     def status(self) -> State:
         """What it does: ``queued``, ``running``, ``stopping``, or how its run ended."""
-        return "stopping" if self._stopping and not self.done else self._state
+        going = self._state in {"queued", "running"}
+        return "stopping" if self._stopping and going else self._state
 
     @property
     def done(self) -> bool:

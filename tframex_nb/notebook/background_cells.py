@@ -69,6 +69,8 @@ class AgentJob:
     def open(self, handle: BackgroundRun) -> None:
         """Show that the question is taken."""
         self._display = self._shown(handle)
+        if self._mode == "terminal":
+            print(handle, flush=True)  # noqa: T201  # a terminal's display
 
     async def play(self, handle: BackgroundRun) -> None:
         """Run the request, and let the agent have the run as its last one."""
