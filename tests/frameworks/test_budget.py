@@ -20,7 +20,6 @@ pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(240)]
 
 NAMES = ("native", "langgraph", "crewai")
 WORD = "word "
-everywhere = pytest.mark.parametrize("name", NAMES)
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +64,7 @@ class Bench:
                 await agent.model.aclose()
 
 
-def play(scene, **prices):
+def play(scene):
     async def main(server):
         async with contextlib.aclosing(Bench(server)) as bench, asyncio.timeout(200):
             return await scene(bench)
@@ -191,10 +190,10 @@ def test_runs_of_one_model_share_its_warm_connection():
         agent = bench.agent()
         gateway = Gateway()
         seen = []
-        monitor = bench.frameworks
-        monitor._gateway = gateway
+        bench.frameworks._gateway = gateway
         for _ in range(3):
-            await bench.run(agent, "native", subject=object())
+            run = await bench.run(agent, "native", subject=object())  # by way of the gateway
+            assert run.status == "finished", run.error
             seen.append(len(gateway._siblings))
         assert seen == [1, 1, 1]
 
