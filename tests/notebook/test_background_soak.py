@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import re
 import time
+from pathlib import Path
 
 import pytest
+
+from tframex_nb.frameworks.environments import Environments, shipped_locks
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(240)]
 
@@ -113,6 +117,80 @@ def test_output_stays_in_its_cell_and_nothing_is_left(new_kernel, clock, seed):
         until(lambda: counts(kernel) == before, lambda: f"{before} -> {counts(kernel)}")
     finally:
         kernel.close()
+
+
+FRAMEWORKS = ("langgraph", "crewai")
+
+
+@pytest.mark.frameworks
+@pytest.mark.parametrize("end", ["stop", "shutdown"])
+def test_runs_in_workers_keep_to_their_cells_and_leave_no_process(
+    new_kernel, clock, root, missing_part, end
+):
+    """Two frameworks, one of which must be killed to be stopped; tools of the notebook."""
+    places = root / ".venvs" / "frameworks"
+    for name in FRAMEWORKS:
+        if Environments(places).find(name, shipped_locks()[name]) is None:
+            missing_part(f"{name} is not installed: make frameworks")
+    dice = random.Random(3)
+    kernel = new_kernel(
+        TFRAMEX_API_URL=clock.url, TFRAMEX_MODEL="text-40", TFRAMEX_FRAMEWORKS_DIR=str(places)
+    )
+    try:
+        assert kernel.run("%load_ext tframex_nb").status == "ok"
+        assert kernel.run(TOOLS).status == "ok"
+        kernel.strays.clear()
+        cells = {}
+        for number in range(10):
+            mark = f'{{"mark":"M{number:02d}M"}}'
+            kinds = [f"-m 'tool-often-{mark}' --tools often", "-m text-4000-r100", "-m hang"]
+            options = f"-f {FRAMEWORKS[number % 2]} {dice.choice(kinds)}"
+            cells[number] = kernel.run(f"%%agent --background {options} --out h\nprompt")
+            assert cells[number].status == "ok", cells[number].error
+            kernel.run(f"handles[{number}] = h")
+        until(lambda: sum(bool(run["received"]) for run in clock.runs()) >= 2)
+        workers = children(kernel.pid)
+        assert workers
+        for number in dice.sample(range(10), 4):
+            time.sleep(dice.uniform(0.1, 0.5))
+            kernel.run(f"handles[{number}].stop()")
+            cell = kernel.start("await asyncio.sleep(30)")
+            interrupted(kernel, cell, dice)
+            kernel.run("None")
+        if end == "shutdown":
+            workers |= children(kernel.pid)
+            kernel.client.shutdown()
+        else:
+            kernel.run("%runs stop all")
+            ended = kernel.run("for h in handles.values(): await h.wait()", timeout=PATIENCE)
+            assert ended.status == "ok", ended.error
+            workers = children(kernel.pid)
+            assert kernel.run("%unload_ext tframex_nb").status == "ok"
+        until(lambda: not alive(workers), lambda: f"{alive(workers)} live")
+        until(lambda: not open_runs(clock), lambda: open_runs(clock))
+        check_homes(cells, [])
+        assert not [m for m in kernel.strays if m.type in SHOWN]
+    finally:
+        kernel.close()
+
+
+def children(pid: int) -> set[int]:
+    """Return the processes that a process started, and theirs."""
+    found: set[int] = set()
+    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found |= {int(child) for child in listing.read_text().split()}
+    return found.union(*(children(child) for child in found))
+
+
+def alive(pids: set[int]) -> set[int]:
+    """Return those that still run; one that is dead and waited for by nobody does not."""
+    out = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            out |= set() if state == "Z" else {pid}
+    return out
 
 
 def disturb(kernel, dice: random.Random) -> list:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import itertools
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -192,8 +193,14 @@ class Background:
     def finish(self) -> None:
         """End all as the process ends; for when their event loop has stopped for good."""
         loop = self._active[0].loop if self._active else None
-        if loop is not None and not (loop.is_running() or loop.is_closed()):
-            loop.run_until_complete(self.aclose())
+        if loop is None or loop.is_running() or loop.is_closed():
+            return
+        ending = loop.create_task(self.aclose())
+        for _ in range(TRIES):
+            with contextlib.suppress(RuntimeError):  # an order to stop was left in the loop
+                loop.run_until_complete(ending)
+            if ending.done():
+                return
 
     async def _go(self, handle: BackgroundRun, job: Job) -> None:
         async with self._slots.take(lambda _: None):
