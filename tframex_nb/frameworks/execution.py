@@ -10,16 +10,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tframex_nb.agents.nesting import Caller, calling, check_depth
+from tframex_nb.agents.running import closing
 from tframex_nb.agents.toolbox import Toolbox
-from tframex_nb.errors import FrameworkFailed, RunTimeout, TFrameXError, innermost
+from tframex_nb.errors import FrameworkFailed, TFrameXError, innermost
 from tframex_nb.frameworks.base import AgentExecutionRequest, AgentSpec, ModelAccess, ToolHandle
-from tframex_nb.frameworks.channel import Channel
+from tframex_nb.frameworks.channel import Channel, leave
 from tframex_nb.frameworks.events import FrameworkLog, Waiting, WorkerStarting
 from tframex_nb.frameworks.merging import Merger
+from tframex_nb.frameworks.own_steps import late
 from tframex_nb.messages import Event, ToolCall
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from tframex_nb.agents import BaseAgent
@@ -32,7 +34,6 @@ __all__ = ["FrameworkEngine", "Place", "spec_of"]
 
 MAX_STEPS = 12
 GRACE = 2.0  # seconds that a framework has to react to a fault of its model
-LEAVE = 0.05  # seconds that a stopped run waits for its framework; the rest goes on behind
 
 
 class Place(Protocol):
@@ -69,12 +70,13 @@ class _Task:
 class FrameworkEngine:
     """What answers in place of an agent's own steps, for one run.
 
-    ``enter`` opens the place where the framework runs, and holds it until the run has ended.
+    ``enter`` opens the place where the framework runs, and holds it until the run has ended; it
+    is told whether another run of this framework waits for this one.
     ``timeout`` is in seconds, from the moment the run has its slot.
     """
 
     framework: str
-    enter: Callable[[], AbstractContextManager[Place]]
+    enter: Callable[[bool], AbstractContextManager[Place]]
     gateway: Gateway
     slots: Slots
     timeout: float | None = None
@@ -106,37 +108,27 @@ class FrameworkEngine:
         toolbox = Toolbox(getattr(agent, "tools", ()) if tools is None else tools)
         steps = max_steps or int(getattr(agent, "max_steps", MAX_STEPS))
         work = functools.partial(self._work, _Task(agent, messages, model, toolbox, steps, params))
-        task = asyncio.create_task(self._produce(work))
-        try:
-            async for event in self._channel:
+        async with closing(self._channel.filled_by(work)) as events:
+            async for event in events:
                 yield event
-            await task
-        finally:
-            await _leave(task)
-
-    async def _produce(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Fill the channel, and close it whichever way the work ends."""
-        try:
-            await work()
-        finally:
-            self._channel.close()
 
     async def _work(self, task: _Task) -> None:
         put = self._channel.put
         schema, params = _schema_of(task.params)
         async with self.slots.take(lambda ahead: put(Waiting(self.framework, ahead))):
+            nested = self.slots.lent
             bound = asyncio.timeout(self.timeout)
             try:
                 async with bound:
                     opened = self.gateway.open(task.model, params=params, listen=self._hear)
-                    with self.enter() as self._place:
+                    with self.enter(nested) as self._place:
                         await self._prepare()
                         async with opened as access:
                             await self._drive(self._request(task, access, schema), access)
             except TimeoutError as exc:
-                if not bound.expired():
+                if not bound.expired() or self.timeout is None:
                     raise
-                raise self._late() from exc
+                raise late(self.framework, self.timeout, self._merger.text) from exc
         for event in self._merger.end(task.model.model_name):
             put(event)
 
@@ -192,7 +184,7 @@ class FrameworkEngine:
         finally:
             access.close()  # the upstream connection closes now, whatever the framework does
             watch.cancel()
-            await _leave(pump)
+            await leave(pump)
         if access.fault is not None:
             _keep(access.fault, self._merger.text)
             raise access.fault
@@ -226,8 +218,12 @@ class FrameworkEngine:
             self._channel.put(FrameworkLog(self.framework, line.strip(), self._printed))
 
     def _handles(self, task: _Task) -> tuple[ToolHandle, ...]:
-        caller = functools.partial(calling, Caller(task.agent.name, task.model))
         loop = asyncio.get_running_loop()
+
+        @contextlib.contextmanager
+        def within() -> Iterator[None]:
+            with calling(Caller(task.agent.name, task.model)), self.slots.lend():
+                yield
 
         async def call(name: str, arguments: dict[str, Any] | str) -> str:
             text = arguments if isinstance(arguments, str) else json.dumps(arguments)
@@ -237,7 +233,7 @@ class FrameworkEngine:
             content = ""
             self._tools += 1
             try:
-                async for result in task.toolbox.run([wish], within=caller):
+                async for result in task.toolbox.run([wish], within=within):
                     self._publish(result)
                     content = result.content
             finally:
@@ -276,15 +272,6 @@ class FrameworkEngine:
             idle = access.fault is not None and not access.active and not self._tools
             since = (since or clock()) if idle else None
 
-    def _late(self) -> RunTimeout:
-        error = RunTimeout(
-            f"{self.framework} took longer than its {self.timeout:g} s",
-            hint=f"raise timeout_seconds of {self.framework} in runtime-config.yaml",
-            framework=self.framework,
-        )
-        _keep(error, self._merger.text)
-        return error
-
 
 def _keep(error: Exception, text: str) -> None:
     """Let an error hold the text that came before it, where it has a place for it."""
@@ -321,19 +308,3 @@ def _is_stopped() -> bool:
     """Whether somebody has cancelled the running task."""
     task = asyncio.current_task()
     return task is not None and bool(task.cancelling())
-
-
-async def _leave(task: asyncio.Task[Any]) -> None:
-    """End a task: cancel it and wait a moment; what is slow to end goes on behind."""
-    if not task.done():
-        task.cancel()
-        await asyncio.wait({task}, timeout=LEAVE)
-    if not task.done():
-        task.add_done_callback(_heard)
-    elif not task.cancelled():
-        task.exception()
-
-
-def _heard(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled():
-        task.exception()

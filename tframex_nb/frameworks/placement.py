@@ -85,9 +85,12 @@ class Placement:
         self,
         integration: FrameworkIntegration,
         subject: Any = None,  # an object of the framework, its builder, or a name
+        *,
+        nested: bool = False,
     ) -> Iterator[InProcess | InWorker]:
         """Hold the place where a run of the framework happens.
 
+        ``nested`` says that another run of it waits for this one, so that it gets a worker.
         Raises FrameworkNotInstalled, and CannotTravel for a live object that would have to go
         to a worker.
         """
@@ -100,7 +103,7 @@ class Placement:
             return
         travelling = _travelling(integration, subject)
         with self._pool(integration).held() as pool:
-            yield InWorker(pool, travelling)
+            yield InWorker(pool, travelling, nested)
 
     def pool(self, integration: FrameworkIntegration) -> WorkerPool:
         """Return the workers of a framework; raises FrameworkNotInstalled."""
@@ -109,6 +112,12 @@ class Placement:
     def pools(self) -> dict[str, WorkerPool]:
         """Return the pools there are, by framework."""
         return {name: each.pool for name, each in self._pools.items()}
+
+    def adjust(self) -> None:
+        """Let the pools there are have the bounds that are configured now."""
+        for name, pooled in self._pools.items():
+            size, idle = _bounds(self._limits(name))
+            pooled.pool.resize(size, idle_seconds=idle)
 
     def retire(self, name: str) -> None:
         """End the workers of a framework once no run holds them."""
@@ -163,11 +172,10 @@ class Placement:
             environment=dict(integration.environment),
             exclusive=not integration.cancellable,
         )
-        most = min(limits.max_concurrent_executions or MAX_WORKERS, MAX_WORKERS)
-        idle = IDLE_SECONDS if limits.idle_seconds is None else limits.idle_seconds
-        pool = WorkerPool(
-            spec, size=limits.workers or most, idle_seconds=idle, memory_limit_mb=memory
-        )
+        size, idle = _bounds(limits)
+        pool = WorkerPool(spec, size=size, idle_seconds=idle, memory_limit_mb=memory)
+        if pooled is not None:
+            pool.adopt(pooled.pool)
         made = self._pools[integration.name] = _Pooled(integration, key, pool)
         return made
 
@@ -252,6 +260,7 @@ class InWorker:
 
     pool: WorkerPool
     subject: Subject | None = None
+    nested: bool = False  # another run of the framework waits for this one
 
     async def prepare(self) -> None:
         """Start a worker, unless a warm one is there."""
@@ -266,7 +275,16 @@ class InWorker:
     ) -> AsyncGenerator[Event, None]:
         """Yield what the framework says."""
         request = dataclasses.replace(request, subject=None)
-        return self.pool.stream(request, subject=self.subject, log=log, waiting=waiting)
+        return self.pool.stream(
+            request, subject=self.subject, log=log, waiting=waiting, nested=self.nested
+        )
+
+
+def _bounds(limits: Limits) -> tuple[int, float]:
+    """Return how many workers there may be, and how long one may be idle (seconds)."""
+    most = min(limits.max_concurrent_executions or MAX_WORKERS, MAX_WORKERS)
+    idle = IDLE_SECONDS if limits.idle_seconds is None else limits.idle_seconds
+    return limits.workers or most, idle
 
 
 def lock_of(integration: FrameworkIntegration) -> Path | None:
