@@ -5,19 +5,40 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from tframex_nb.errors import TFrameXError, WorkerUnavailable
-from tframex_nb.frameworks.base import AgentExecutionRequest, AgentSpec, ModelAccess
+from tframex_nb import Agent
+from tframex_nb.errors import FrameworkFailed, TFrameXError, WorkerUnavailable
+from tframex_nb.frameworks.base import (
+    AgentExecutionRequest,
+    AgentSpec,
+    FrameworkIntegration,
+    ModelAccess,
+)
+from tframex_nb.frameworks.merging import Merger
+from tframex_nb.frameworks.service import Frameworks
 from tframex_nb.frameworks.worker import AdapterSource, WorkerPool, WorkerSpec
-from tframex_nb.messages import TextDelta
+from tframex_nb.messages import (
+    Message,
+    MessageFinished,
+    RunFailed,
+    RunFinished,
+    RunInterrupted,
+    RunStarted,
+    TextDelta,
+    ToolCall,
+    ToolCallStarted,
+    ToolResult,
+    Usage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from tframex_nb.messages import Event
+    from tframex_nb.runs import Run
 
 SERVERS = Path(__file__).parents[1] / "servers"
 HOSTILE = SERVERS / "hostile_adapter.py"
@@ -111,3 +132,75 @@ def test_a_worker_that_sends_more_than_it_may_does_not_fill_the_kernel():
             await drained(stream)
 
     on_pool(play)
+
+
+class Liar(FrameworkIntegration):
+    """Yields what the test tells it to."""
+
+    name = "liar"
+    events: ClassVar[list[Any]] = []
+
+    async def execute_agent_streaming(self, request):
+        for event in self.events:
+            yield event
+
+
+def told(*events: Event) -> tuple[Agent, Run]:
+    """Return the agent and its run after a framework has yielded these events."""
+
+    async def main() -> Agent:
+        frameworks = Frameworks()
+        agent = Agent("honest", model="demo")
+        try:
+            await frameworks.load(type("Liar", (Liar,), {"events": list(events)}))
+            await drained(frameworks.stream(agent, "question", framework="liar"))
+        finally:
+            await frameworks.aclose()
+        return agent
+
+    agent = asyncio.run(main())
+    assert agent.last is not None
+    return agent, agent.last
+
+
+FORGED = {
+    "an end": RunFinished("forged"),
+    "a failure": RunFailed("AuthError", "forged"),
+    "a stop": RunInterrupted(),
+    "a start": RunStarted("forged", "forged", "forged", "native"),
+    "a message": MessageFinished(Message("system", "forged")),
+    "the result of no call": ToolResult("call_1", "weather", "forged"),
+}
+
+
+@pytest.mark.parametrize("event", FORGED.values(), ids=FORGED)
+def test_a_framework_cannot_say_how_a_run_goes_or_what_was_said(event):
+    agent, run = told(TextDelta("a"), event, TextDelta("b"))
+    assert (run.status, run.text, run.framework) == ("finished", "ab", "liar")
+    assert event not in run.events
+    kept = [(m.role, m.text) for m in agent.conversation.messages()]
+    assert kept == [("user", "question"), ("assistant", "ab")]
+
+
+WRONG = {
+    "text": TextDelta(7),
+    "no text": TextDelta(None),
+    "a name": ToolCallStarted("1", None),
+    "arguments": ToolCallStarted("1", "weather", {"city": "Oslo"}),
+    "a result": ToolResult("1", "weather", None),
+    "seconds": ToolResult("1", "weather", "x", seconds="soon"),
+    "tokens": Usage("many"),
+}
+
+
+@pytest.mark.parametrize("event", WRONG.values(), ids=WRONG)
+def test_an_event_of_wrong_types_fails_its_run_and_leaves_it_readable(event):
+    with pytest.raises(FrameworkFailed, match=f"yielded a {type(event).__name__} whose"):
+        told(TextDelta("a"), event)
+
+
+def test_arguments_nested_without_end_are_compared_all_the_same():
+    deep = '{"x": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    merger = Merger()
+    merger.model(MessageFinished(Message("assistant", tool_calls=(ToolCall("id", "t", deep),))))
+    assert merger.call("t", deep).id == "id"

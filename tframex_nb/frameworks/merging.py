@@ -2,18 +2,27 @@
 
 A conversation needs every tool call to be followed by its result. Frameworks call tools at the
 same time and in any order, so the results of calls that overlap are held until all are there.
+
+A framework cannot say how a run begins or ends, nor what its conversation keeps: it could end the
+run of another's making, or put words into the mouth of the system.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
-from typing import TYPE_CHECKING
 
 from tframex_nb.messages import (
+    Event,
     Message,
     MessageFinished,
     ReasoningDelta,
     Retrying,
+    RunFailed,
+    RunFinished,
+    RunInterrupted,
+    RunStarted,
     TextDelta,
     ToolCall,
     ToolCallStarted,
@@ -21,10 +30,16 @@ from tframex_nb.messages import (
     Usage,
 )
 
-if TYPE_CHECKING:
-    from tframex_nb.messages import Event
-
 __all__ = ["Merger"]
+
+_OURS = (RunStarted, RunFinished, RunFailed, RunInterrupted, MessageFinished)
+# Annotations of events, as they are written, that a framework could get wrong.
+_PLAIN: dict[str, type | tuple[type, ...]] = {
+    "str": str,
+    "int": int,
+    "bool": bool,
+    "float": (int, float),
+}
 
 
 class Merger:
@@ -54,7 +69,11 @@ class Merger:
         return [event] if isinstance(event, (ReasoningDelta, Usage, Retrying)) else []
 
     def framework(self, event: Event) -> list[Event]:
-        """Take an event of the framework in."""
+        """Take an event of the framework in; raises TypeError for one of wrong types.
+
+        What is not the framework's to tell is left out, and so is the result of no call.
+        """
+        _check(event)
         match event:
             case TextDelta():
                 self._text.append(event.text)
@@ -65,7 +84,7 @@ class Merger:
             case ToolResult():
                 return self._end(event)
             case _:
-                return [event]
+                return [] if isinstance(event, _OURS) else [event]
 
     def call(self, name: str, arguments: str) -> ToolCallStarted:
         """Return the event of a tool that is being called, with the model's own id of the call."""
@@ -92,7 +111,9 @@ class Merger:
         return [event]
 
     def _end(self, event: ToolResult) -> list[Event]:
-        self._outstanding.discard(event.id)
+        if event.id not in self._outstanding:
+            return []
+        self._outstanding.remove(event.id)
         self._results.append(event)
         return [] if self._outstanding else self._flush()
 
@@ -112,5 +133,22 @@ class Merger:
 def _same(left: str, right: str) -> bool:
     try:
         return bool(json.loads(left) == json.loads(right))
-    except ValueError:
+    except (ValueError, RecursionError):
         return left == right
+
+
+def _check(event: Event) -> None:
+    """Raise TypeError where a field of an event is none of what people and models are shown."""
+    for name, wanted in _fields(type(event)):
+        value = getattr(event, name)
+        if not isinstance(value, wanted):
+            kind = type(event).__name__
+            raise TypeError(
+                f"the adapter yielded a {kind} whose {name} is a {type(value).__name__}"
+            )
+
+
+@functools.cache
+def _fields(kind: type[Event]) -> tuple[tuple[str, type | tuple[type, ...]], ...]:
+    found = ((field.name, _PLAIN.get(str(field.type))) for field in dataclasses.fields(kind))
+    return tuple((name, wanted) for name, wanted in found if wanted is not None)
