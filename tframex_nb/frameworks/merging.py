@@ -10,7 +10,6 @@ run of another's making, or put words into the mouth of the system.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 
 from tframex_nb.messages import (
@@ -39,6 +38,10 @@ _PLAIN: dict[str, type | tuple[type, ...]] = {
     "int": int,
     "bool": bool,
     "float": (int, float),
+}
+_FIELDS: dict[type[Event], list[tuple[str, type | tuple[type, ...]]]] = {
+    kind: [(field.name, _PLAIN[str(field.type)]) for field in dataclasses.fields(kind)]
+    for kind in (TextDelta, ReasoningDelta, ToolCallStarted, ToolResult, Usage)
 }
 
 
@@ -139,16 +142,10 @@ def _same(left: str, right: str) -> bool:
 
 def _check(event: Event) -> None:
     """Raise TypeError where a field of an event is none of what people and models are shown."""
-    for name, wanted in _fields(type(event)):
+    for name, wanted in _FIELDS.get(type(event), ()):
         value = getattr(event, name)
         if not isinstance(value, wanted):
             kind = type(event).__name__
             raise TypeError(
                 f"the adapter yielded a {kind} whose {name} is a {type(value).__name__}"
             )
-
-
-@functools.cache
-def _fields(kind: type[Event]) -> tuple[tuple[str, type | tuple[type, ...]], ...]:
-    found = ((field.name, _PLAIN.get(str(field.type))) for field in dataclasses.fields(kind))
-    return tuple((name, wanted) for name, wanted in found if wanted is not None)
