@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import httpx
 import pytest
+from fault_server import KEY, FaultServer
 
 from tframex_nb import Agent
-from tframex_nb.errors import FrameworkFailed, TFrameXError, WorkerUnavailable
+from tframex_nb.errors import FrameworkFailed, RateLimited, TFrameXError, WorkerUnavailable
 from tframex_nb.frameworks.base import (
     AgentExecutionRequest,
     AgentSpec,
@@ -33,11 +37,16 @@ from tframex_nb.messages import (
     ToolResult,
     Usage,
 )
+from tframex_nb.models import RetryPolicy, VLLMModel, _loopback_uvicorn
+from tframex_nb.models._loopback_uvicorn import IDLE
+from tframex_nb.models.gateway import Gateway
+from tframex_nb.models.gateway.faults import fault_on_the_wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from tframex_nb.messages import Event
+    from tframex_nb.models.gateway import GatewayRun
     from tframex_nb.runs import Run
 
 SERVERS = Path(__file__).parents[1] / "servers"
@@ -204,3 +213,131 @@ def test_arguments_nested_without_end_are_compared_all_the_same():
     merger = Merger()
     merger.model(MessageFinished(Message("assistant", tool_calls=(ToolCall("id", "t", deep),))))
     assert merger.call("t", deep).id == "id"
+
+
+class Silent:
+    """A model that says one word."""
+
+    label = model_name = "silent"
+
+    async def stream(self, messages, **params):
+        yield TextDelta("hi")
+        yield MessageFinished(Message("assistant", "hi"))
+
+
+def on_gateway(play: Callable[[GatewayRun], Awaitable[Any]], model: Any = None) -> Any:
+    async def main() -> Any:
+        gateway = Gateway()
+        try:
+            async with gateway.open(model or Silent(), listen=lambda _: None) as run:
+                return await play(run)
+        finally:
+            await gateway.aclose()
+
+    return asyncio.run(main())
+
+
+async def post(run: GatewayRun) -> httpx.Response:
+    body = {"model": "x", "messages": [{"role": "user", "content": "q"}]}
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {run.token}"}) as http:
+        return await http.post(f"{run.base_url}/chat/completions", json=body)
+
+
+async def knock(run: GatewayRun, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(run.base_url).port)
+    writer.write(data)
+    return reader, writer
+
+
+async def is_cut(reader: asyncio.StreamReader) -> bool:
+    try:
+        async with asyncio.timeout(0.01):
+            return await reader.read(1) == b""
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def test_a_neighbour_that_asks_nothing_cannot_use_up_the_kernels_descriptors():
+    """The longest idle connections go first, and a question is answered meanwhile."""
+
+    async def play(run):
+        doors = [await knock(run, b"POST /v1") for _ in range(2 * IDLE)]
+        assert (await post(run)).status_code == 200
+        cut = [await is_cut(reader) for reader, _ in doors]
+        for _, writer in doors:
+            writer.close()
+        assert sum(cut) >= IDLE
+        assert all(cut[: IDLE // 2])
+
+    on_gateway(play)
+
+
+ENDLESS = {
+    "silence": b"",
+    "half a request line": b"POST /v1/ch",
+    "a body that nobody may send": (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99\r\n\r\n{"
+    ),
+}
+
+
+@pytest.mark.parametrize("data", ENDLESS.values(), ids=ENDLESS)
+def test_a_question_without_end_is_cut(data, monkeypatch):
+    monkeypatch.setattr(_loopback_uvicorn, "PATIENCE", 0.2)
+
+    async def play(run):
+        assert (await post(run)).status_code == 200  # the server is up
+        reader, writer = await knock(run, data)
+        await asyncio.sleep(0.05)
+        writer.write(b"x")  # and so on, a byte at a time
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(10):
+                await reader.read()
+        writer.close()
+
+    on_gateway(play)
+
+
+def test_a_slow_answer_is_no_idle_connection(monkeypatch):
+    monkeypatch.setattr(_loopback_uvicorn, "PATIENCE", 0.1)
+
+    class Slow(Silent):
+        async def stream(self, messages, **params):
+            await asyncio.sleep(0.5)
+            async for event in super().stream(messages):
+                yield event
+
+    assert on_gateway(post, Slow()).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "case", ["error_echo", "error_echo_text", "echo_200", "s404_path", "hang_up"]
+)
+def test_a_framework_is_not_told_where_the_model_is_nor_shown_its_key(case):
+    """Endpoints repeat the key that they refuse; the URL may be nobody else's business."""
+
+    async def main():
+        gateway = Gateway()
+        async with FaultServer() as server:
+            url = server.url(case)
+            model = VLLMModel("m", url, KEY, retry=RetryPolicy(retries=0))
+            async with model, gateway.open(model, listen=lambda _: None) as run:
+                answer = await post(run)
+                seen = answer.text + str(answer.headers)
+                assert answer.status_code >= 400
+                for hidden in (KEY, url, str(httpx.URL(url).port), "hint"):
+                    assert hidden not in seen.replace(str(httpx.URL(run.base_url).port), "")
+                assert KEY not in repr(run) + repr(run.fault) + str(run.fault)
+                assert url in str(run.fault)  # the user is told
+            await gateway.aclose()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("pause", [math.inf, math.nan, -1.0, 1e300])
+def test_a_pause_that_is_none_is_not_passed_on(pause):
+    fault = RateLimited("slow down")
+    fault.retry_after = pause
+    assert b"retry-after" not in dict(fault_on_the_wire(fault).headers)
