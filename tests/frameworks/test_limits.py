@@ -275,10 +275,17 @@ def test_a_watched_file_counts_from_the_next_run_on(tmp_path):
         bench.configure({"discovery": watch, **limits})
         assert type((await bench.run("slow 300", "here")).error) is RunTimeout
         bench.config.write_text("frameworks: [", encoding="utf-8")
-        assert (await bench.run("slow 3", "here")).status == "finished"
+        run = await bench.run("slow 3", "here")
+        assert run.status == "finished"
+        (line,) = lines(run)
+        assert f"{bench.config} (line 1, column 14) is not valid YAML" in line
+        assert line.endswith("; the configuration stays as it was")
+        assert "is not valid YAML" in (await bench.frameworks.rows())[-1]["why_not"]
         assert type((await bench.run("slow 300", "here")).error) is RunTimeout
         bench.configure({"discovery": watch})
-        assert (await bench.run("slow 50", "here")).status == "finished"
+        run = await bench.run("slow 50", "here")
+        assert (run.status, lines(run)) == ("finished", [])
+        assert [row["state"] for row in await bench.frameworks.rows()] == ["ready"] * 3
 
     on_bench(tmp_path, play, discovery={"auto_scan": False, "watch": True})
 

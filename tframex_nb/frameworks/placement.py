@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.specifiers import SpecifierSet
 
 from tframex_nb.errors import CannotTravel, FrameworkNotInstalled
+from tframex_nb.frameworks._modules import file_of
 from tframex_nb.frameworks.base import (
     answer_of,
     build_subject,
@@ -33,6 +34,7 @@ from tframex_nb.messages import Event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from tframex_nb.frameworks.base import AgentExecutionRequest, FrameworkIntegration
     from tframex_nb.frameworks.config import Limits
@@ -57,7 +59,9 @@ class Placement:
         self.environments = environments
         self._limits = limits
         self._pools: dict[str, _Pooled] = {}
-        self._retired: set[asyncio.Task[None]] = set()
+        self._old: dict[asyncio.Task[None], _Pooled] = {}  # by the task that closes it when idle
+        self._left: dict[str, WorkerPool] = {}  # whose cells the next pool of the name takes over
+        self._sources: dict[int, AdapterSource] = {}  # by the integration's id, until it is closed
 
     def readiness(self, integration: FrameworkIntegration) -> Readiness:
         """Return where a framework would run now, or why it cannot; costs no import."""
@@ -105,9 +109,9 @@ class Placement:
         with self._pool(integration).held() as pool:
             yield InWorker(pool, travelling, nested)
 
-    def pool(self, integration: FrameworkIntegration) -> WorkerPool:
-        """Return the workers of a framework; raises FrameworkNotInstalled."""
-        return self._pool(integration).pool
+    def hold(self, integration: FrameworkIntegration) -> AbstractContextManager[WorkerPool]:
+        """Hold the workers of a framework; raises FrameworkNotInstalled."""
+        return self._pool(integration).held()
 
     def pools(self) -> dict[str, WorkerPool]:
         """Return the pools there are, by framework."""
@@ -119,11 +123,24 @@ class Placement:
             size, idle = _bounds(self._limits(name))
             pooled.pool.resize(size, idle_seconds=idle)
 
-    def retire(self, name: str) -> None:
-        """End the workers of a framework once no run holds them."""
-        pooled = self._pools.pop(name, None)
-        if pooled is not None:
+    def learn(self, integration: FrameworkIntegration) -> None:
+        """Keep the text of an adapter as it is now: its file may change before a worker starts."""
+        if id(integration) not in self._sources and file_of(type(integration)) is not None:
+            with contextlib.suppress(OSError):  # gone already: told when a worker needs it
+                self._sources[id(integration)] = AdapterSource.of(type(integration))
+
+    def retire(self, integration: FrameworkIntegration, *, replaced: bool) -> None:
+        """End the workers of an adapter that no run holds any more.
+
+        Where another one has ``replaced`` it, that one's workers run its cells.
+        """
+        self._sources.pop(id(integration), None)
+        pooled = self._pools.get(integration.name)
+        if pooled is not None and pooled.integration is integration:
+            del self._pools[integration.name]
             self._retire(pooled)
+            if replaced:
+                self._left[integration.name] = pooled.pool
 
     async def close(self, name: str) -> None:
         """End the workers of a framework, whatever they do."""
@@ -135,8 +152,10 @@ class Placement:
         """End every worker."""
         for name in list(self._pools):
             await self.close(name)
-        if self._retired:
-            await asyncio.wait(self._retired)
+        for task, pooled in list(self._old.items()):
+            task.cancel()
+            await pooled.pool.aclose()
+        self._old.clear()
 
     def _here(self, integration: FrameworkIntegration) -> tuple[Readiness | None, str]:
         """Return that the framework runs in this process, or why it does not."""
@@ -161,6 +180,7 @@ class Placement:
         pooled = self._pools.get(integration.name)
         if pooled is not None and pooled.integration is integration and pooled.key == key:
             return pooled
+        before = self._left.pop(integration.name, None) if pooled is None else pooled.pool
         if pooled is not None:
             self._retire(pooled)
         python, memory = key
@@ -168,14 +188,14 @@ class Placement:
         spec = WorkerSpec(
             framework=integration.name,
             python=python,
-            adapter=AdapterSource.of(type(integration)),
+            adapter=self._sources.get(id(integration)) or AdapterSource.of(type(integration)),
             environment=dict(integration.environment),
             exclusive=not integration.cancellable,
         )
         size, idle = _bounds(limits)
         pool = WorkerPool(spec, size=size, idle_seconds=idle, memory_limit_mb=memory)
-        if pooled is not None:
-            pool.adopt(pooled.pool)
+        if before is not None:
+            pool.adopt(before)
         made = self._pools[integration.name] = _Pooled(integration, key, pool)
         return made
 
@@ -189,8 +209,13 @@ class Placement:
 
     def _retire(self, pooled: _Pooled) -> None:
         task = asyncio.get_running_loop().create_task(pooled.drained())
-        self._retired.add(task)
-        task.add_done_callback(self._retired.discard)
+        self._old[task] = pooled
+        task.add_done_callback(self._drained)
+
+    def _drained(self, task: asyncio.Task[None]) -> None:
+        """Forget an old pool, except where its loop has ended before it did."""
+        if not task.cancelled():
+            self._old.pop(task, None)
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from tframex_nb.frameworks.execution import FrameworkEngine, spec_of
 from tframex_nb.frameworks.loader import FrameworkLoader, LoadFailure
 from tframex_nb.frameworks.own_steps import NATIVE, OwnSteps
 from tframex_nb.frameworks.placement import Placement, lock_of
-from tframex_nb.frameworks.registry import FrameworkRegistry
+from tframex_nb.frameworks.registry import Closed, FrameworkRegistry, Registered, Replaced
 from tframex_nb.frameworks.resolver import FrameworkResolverService
 from tframex_nb.frameworks.slots import Slots
 from tframex_nb.frameworks.table import rows_of
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from tframex_nb.frameworks.config import Limits, RuntimeConfig
     from tframex_nb.frameworks.environments import Environment, InstallPlan, Progress
     from tframex_nb.frameworks.execution import Place
+    from tframex_nb.frameworks.registry import Change
     from tframex_nb.frameworks.resolution import Readiness, Resolution
     from tframex_nb.messages import Event
     from tframex_nb.models.gateway import Gateway
@@ -73,12 +74,12 @@ class Frameworks:
         self.resolver = FrameworkResolverService(
             self.registry, self.mapping, self.config, self.readiness, runs=recent_runs
         )
+        self.registry.subscribe(self._changed)
         self._config_path = config_path
         self._slots: dict[str, Slots] = {}
         self._gateway: Gateway | None = None  # made at the first run; its import is not light
         self._starting: asyncio.Task[None] | None = None
         self._started = False
-        self._refused: SettingsError | None = None  # what a watched file has come to
 
     @property
     def config(self) -> RuntimeConfig:
@@ -187,13 +188,10 @@ class Frameworks:
     async def rows(self) -> list[dict[str, Any]]:
         """Return a row for each framework, and one for each adapter that failed to load."""
         await self.start()
-        failures = self.loader.failures
-        if self._refused is not None:
+        failures, wrong = self.loader.failures, self.configuration.refused
+        if wrong is not None:
             file = str(self.config.file)
-            failures = [
-                LoadFailure("configuration", file, self._refused.message, self._refused.hint),
-                *failures,
-            ]
+            failures.append(LoadFailure("configuration", file, wrong.message, wrong.hint))
         return rows_of(self.registry, self.readiness, failures, tuple(recent_runs()))
 
     async def load(self, target: Any) -> FrameworkIntegration:  # a class, an instance, a path
@@ -210,7 +208,6 @@ class Frameworks:
         """Forget a framework and end its workers once they are idle."""
         await self.start()
         await self.loader.unload(name)
-        self.placement.retire(name)
 
     async def plan(self, name: str) -> InstallPlan:
         """Return what installing a framework would fetch and write."""
@@ -276,17 +273,18 @@ class Frameworks:
     ) -> None:
         """Run source in a framework's worker, where later runs find what it defines."""
         await self.start()
-        pool = self.placement.pool(self.registry.get_framework(name))
-        await pool.run_cell(source, tools=tools, log=log, cell_id=cell_id)
+        with self.registry.pin(name) as integration, self.placement.hold(integration) as pool:
+            await pool.run_cell(source, tools=tools, log=log, cell_id=cell_id)
 
     async def aclose(self) -> None:
         """End the workers, the frameworks and the gateway."""
         if self._starting is not None and not self._starting.done():
             await asyncio.wait({self._starting})
-        await self.placement.aclose()
-        await self.registry.aclose()
-        if self._gateway is not None:
-            await self._gateway.aclose()
+        async with contextlib.AsyncExitStack() as stack:
+            if self._gateway is not None:
+                stack.push_async_callback(self._gateway.aclose)
+            stack.push_async_callback(self.registry.aclose)
+            await self.placement.aclose()
 
     def _own_steps(self, name: str) -> bool:
         """Whether an agent's own steps are meant; those are there whatever is loaded."""
@@ -299,14 +297,20 @@ class Frameworks:
         self.registry.get_framework(name).version = self.readiness(name).version
         self.registry.refresh(name)
 
+    def _changed(self, change: Change) -> None:
+        """Let the workers follow their adapters."""
+        match change:
+            case Closed():
+                replaced = change.name in self.registry
+                self.placement.retire(change.integration, replaced=replaced)
+            case Registered() | Replaced() if change.name in self.registry:
+                self.placement.learn(self.registry.get_framework(change.name))
+
     async def _follow(self) -> None:
         """Take in what has changed on disk, where the configuration asks for it."""
         if self.config.discovery.watch:
-            if self.configuration.changed():
-                try:
-                    await self.reconfigure()
-                except SettingsError as exc:
-                    self._refused = exc  # told by runs and by ``rows``, and stops neither
+            if self.configuration.follow(check=self.resolver.check):
+                await self._apply()
             if self.loader.changed():
                 await self.loader.refresh()
 
@@ -316,7 +320,6 @@ class Frameworks:
 
     async def _apply(self) -> None:
         """Let everyone know the configuration that is in force now."""
-        self._refused = None
         self.resolver.config = self.config
         self.loader.config = self.config
         self.environments.configured = self.config.environments
@@ -332,7 +335,8 @@ class Frameworks:
 
     def _told(self) -> tuple[Event, ...]:
         """Return what runs have to say of the configuration."""
-        return () if self._refused is None else (ConfigurationRefused(self._refused.message),)
+        wrong = self.configuration.refused
+        return () if wrong is None else (ConfigurationRefused(wrong.message),)
 
     def _own_engine(self, preface: tuple[Event, ...]) -> Engine | None:
         """Return an engine of an agent's own steps, where there is something to add to them."""
