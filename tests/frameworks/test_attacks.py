@@ -14,10 +14,18 @@ import pytest
 from fault_server import KEY, FaultServer
 
 from tframex_nb import Agent
-from tframex_nb.errors import FrameworkFailed, RateLimited, TFrameXError, WorkerUnavailable
+from tframex_nb.errors import (
+    FrameworkFailed,
+    InstallFailed,
+    RateLimited,
+    TFrameXError,
+    WorkerUnavailable,
+)
+from tframex_nb.frameworks._interpreter import choose_interpreter
 from tframex_nb.frameworks.base import (
     AgentExecutionRequest,
     AgentSpec,
+    ExecutionRequirements,
     FrameworkIntegration,
     ModelAccess,
 )
@@ -341,3 +349,68 @@ def test_a_pause_that_is_none_is_not_passed_on(pause):
     fault = RateLimited("slow down")
     fault.retry_after = pause
     assert b"retry-after" not in dict(fault_on_the_wire(fault).headers)
+
+
+TRAP = "import os\nopen(os.environ['SPRUNG'], 'a').write(__name__ + ' ')\n"
+FOLDER = {
+    "framework.py": TRAP,
+    "evil.py": TRAP,
+    "sitecustomize.py": TRAP,
+    "usercustomize.py": TRAP,
+    "evil/framework.py": TRAP,
+    "agents/__init__.py": TRAP,
+    "langgraph/__init__.py": TRAP,
+    "evil-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n",
+    "evil-1.0.dist-info/entry_points.txt": "[tframex_nb.frameworks]\nevil = evil:Evil\n",
+    "runtime-config.yaml": "frameworks:\n  discovery: {directories: [.]}\n  environments: evil\n"
+    "  additional_frameworks: [evil:Evil]\n",
+    "tframex.toml": 'runtime_config = "runtime-config.yaml"\n',
+    "pyproject.toml": '[tool.tframex]\nruntime_config = "runtime-config.yaml"\n'
+    '[tool.uv]\nindex-url = "http://evil.test"\n',
+    "uv.toml": 'index-url = "http://evil.test"\n',
+    ".venv/pyvenv.cfg": "home = /usr\n",
+}
+
+
+@pytest.fixture
+def strange_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stranger's folder, where a notebook was opened; gives the file that a sprung trap makes."""
+    folder, sprung = tmp_path / "theirs", tmp_path / "sprung"
+    for name, text in FOLDER.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    python = folder / ".venv" / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\necho python >> "$SPRUNG"\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setenv("SPRUNG", str(sprung))
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend("")  # as IPython does
+    return sprung
+
+
+def test_nothing_of_a_strangers_folder_runs_because_frameworks_are_listed(strange_folder):
+    async def main():
+        frameworks = Frameworks()
+        agent = Agent("a", model="demo")
+        try:
+            rows = await frameworks.rows()
+            await frameworks.why("conversation", ExecutionRequirements())
+            with contextlib.suppress(TFrameXError):
+                await drained(frameworks.stream(agent, "hi", framework="auto"))
+            return rows, frameworks.environments.roots
+        finally:
+            await frameworks.aclose()
+
+    rows, roots = asyncio.run(main())
+    assert "evil" not in {row["name"] for row in rows}
+    assert not any(Path.cwd() in [root, *root.parents] for root in roots)
+    assert not strange_folder.exists(), strange_folder.read_text()
+
+
+def test_no_python_of_a_strangers_folder_is_asked_or_used(strange_folder):
+    """The kernel's own does not fit, so that another one is looked for."""
+    with contextlib.suppress(InstallFailed):
+        found = choose_interpreter("some", ">=3.8,!=3.11.*,!=3.12.*,!=3.13.*,!=3.14.*")
+        assert Path.cwd() not in found.path.parents
+    assert not strange_folder.exists(), strange_folder.read_text()
