@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -414,3 +415,46 @@ def test_no_python_of_a_strangers_folder_is_asked_or_used(strange_folder):
         found = choose_interpreter("some", ">=3.8,!=3.11.*,!=3.12.*,!=3.13.*,!=3.14.*")
         assert Path.cwd() not in found.path.parents
     assert not strange_folder.exists(), strange_folder.read_text()
+
+
+CANARY = """
+import os
+print(os.environ.get("OPENAI_BASE_URL"), os.environ.get("MY_KEY"))
+import dotenv
+dotenv.load_dotenv()
+print(os.environ.get("MY_KEY"))
+"""
+
+
+@pytest.mark.frameworks
+@pytest.mark.parametrize("name", ["crewai", "smolagents"])
+def test_a_framework_does_not_read_the_dotenv_of_the_working_directory(installed, tmp_path, name):
+    """Both do, when they are imported: servers of a stranger, keys of the user. A cell may."""
+    installed(name)
+    text = "OPENAI_BASE_URL=http://evil.test/v1\nMY_KEY=found\n"
+    (tmp_path / ".env").write_text(text, encoding="utf-8")
+    printed: list[str] = []
+
+    async def main():
+        frameworks = Frameworks()
+        try:
+            await drained(frameworks.stream(Agent("a", model="demo"), "hi", framework=name))
+            await frameworks.run_cell(name, CANARY, log=printed.append)
+        finally:
+            await frameworks.aclose()
+
+    asyncio.run(main())
+    assert printed == ["None None", "found"]
+
+
+def test_no_key_reaches_a_worker_unless_it_is_named(monkeypatch):
+    """Not in its environment, nor on its command line, nor in its request, nor on the disk."""
+    for name in ("OPENAI_API_KEY", "TFRAMEX_API_KEY", "HF_TOKEN", "MY_SECRET"):
+        monkeypatch.setenv(name, KEY)
+    found = on_pool(lambda pool: said(pool, "environment"))
+    (text,) = [event.text for event in found]
+    assert MODEL.base_url in text
+    assert MODEL.api_key not in text  # a repr does not show it
+    assert KEY not in text
+    stages = Path(os.environ["XDG_CACHE_HOME"]).rglob("*.py*")
+    assert not [path for path in stages if KEY.encode() in path.read_bytes()]
