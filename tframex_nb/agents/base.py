@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tframex_nb import interrupts
 from tframex_nb.agents.conversation import Conversation
+from tframex_nb.agents.engines import named
 from tframex_nb.agents.running import closing, label_of, run_events
 from tframex_nb.errors import InvalidInput
 from tframex_nb.messages import Message
@@ -17,34 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from tframex_nb.agents.conversation import Draft
+    from tframex_nb.agents.engines import Engine, Engines
     from tframex_nb.agents.tools import Tool
     from tframex_nb.messages import Event
     from tframex_nb.models.base import ChatModel
 
-__all__ = ["BaseAgent", "Engine"]
+__all__ = ["BaseAgent"]
 
 MEMORY = 40  # messages, some twenty turns; without a bound a long notebook overflows the context
 MAX_DESCRIPTION = 1024  # characters; OpenAI refuses longer descriptions of tools
-
-
-class Engine(Protocol):
-    """What answers in place of an agent's own steps: an agent framework."""
-
-    @property
-    def framework(self) -> str:
-        """The framework's name."""
-        ...
-
-    def steps(
-        self,
-        agent: BaseAgent,
-        messages: list[Message],
-        *,
-        model: ChatModel,
-        **params: Any,  # sampling parameters go to the endpoint unchanged
-    ) -> AsyncIterator[Event]:
-        """Yield the events of one answer, as ``BaseAgent.steps`` does."""
-        ...
 
 
 class BaseAgent(ABC):
@@ -53,7 +35,8 @@ class BaseAgent(ABC):
     ``model`` is a model, a name that ``%models`` lists, or None for what the settings say.
     ``description`` tells other agents what to ask it, where it is one of their tools.
     ``memory`` bounds how many earlier messages are sent, the newest: None for all, 0 for none.
-    ``last`` is the latest run, also while it goes on and when it failed.
+    ``last`` is the latest run, also while it goes on and when it failed. ``engines`` are the
+    frameworks that the agent may name, handed to it by whoever has them.
     """
 
     def __init__(
@@ -70,6 +53,7 @@ class BaseAgent(ABC):
         self.system = system
         self.description = description
         self.last: Run | None = None
+        self.engines: Engines | None = None
         self.conversation = Conversation(memory)
 
     @property
@@ -123,14 +107,16 @@ class BaseAgent(ABC):
         replaces it. ``model`` and ``system`` hold for this run only. ``fresh`` sees no earlier
         turn and, when remembered, starts the conversation anew. ``remember=False`` leaves the
         conversation as it is. ``engine`` takes the place of this agent's own
-        steps: another framework. An error is yielded as ``RunFailed`` and then raised. Raises
-        InvalidInput at once where the prompt is no text.
+        steps: another framework than the one that the agent names. An error is yielded as
+        ``RunFailed`` and then raised. Raises InvalidInput at once where the prompt is no text,
+        AgentError where the framework that the agent names cannot be had here.
         """
         if not isinstance(prompt, str):
             raise InvalidInput(
                 f"{self.name!r} was given a {type(prompt).__name__} in place of a prompt",
                 hint="pass text; of a run, its .text; messages go to model.stream(messages)",
             )
+        engine = engine or named(self)
         framework = "native" if engine is None else engine.framework
         label = label_of(model or self.model)
         run = Run(agent=self.name, model=label, framework=framework, prompt=prompt)

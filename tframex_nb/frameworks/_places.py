@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from tframex_nb.errors import FrameworkError, InstallFailed
+from tframex_nb.errors import FrameworkError, InstallFailed, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -58,13 +58,19 @@ def default_roots(environ: Mapping[str, str], configured: Path | None = None) ->
 
     ``TFRAMEX_FRAMEWORKS_DIR`` names one, or several as a PATH does: the last one is written to,
     those before it are shared and only read. An empty name is the default: the ``configured``
-    folder, else the user's data folder.
+    folder, else the user's data folder. Raises SettingsError for a relative folder.
     """
     data = environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     own = configured or Path(data, "tframex_nb", "frameworks")
     given = environ.get(VARIABLE, "")
-    names = given.split(os.pathsep)
-    return tuple(Path(name).expanduser().absolute() if name else own for name in names)
+    folders = [Path(name).expanduser() if name else own for name in given.split(os.pathsep)]
+    for folder in folders:
+        if not folder.is_absolute():  # it would mean another folder in each notebook's
+            raise SettingsError(
+                f"{VARIABLE} has the folder {str(folder)!r}, which is not absolute",
+                hint=f"{VARIABLE}={folder.absolute()}",
+            )
+    return tuple(folders)
 
 
 def checked_name(framework: str) -> str:

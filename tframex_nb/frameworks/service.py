@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tframex_nb.agents import BaseAgent
-    from tframex_nb.agents.base import Engine
+    from tframex_nb.agents.engines import Engine
     from tframex_nb.frameworks.base import FrameworkIntegration, ToolHandle
     from tframex_nb.frameworks.config import Limits, RuntimeConfig
     from tframex_nb.frameworks.environments import Environment, InstallPlan, Progress
@@ -140,7 +140,8 @@ class Frameworks:
                 raise not_ready(resolution)
             preface += (FrameworkChosen(name, resolution.reason, resolution.better_hint),)
         if subject is None and self._own_steps(name):
-            return self._own_engine(preface), resolution
+            named = bool(getattr(agent, "framework", ""))
+            return self._own_engine(preface, always=named), resolution
         integration = self.registry.get_framework(name)
         ready = self.placement.readiness(integration)
         if not ready.ready:
@@ -176,6 +177,7 @@ class Frameworks:
     async def _stream(
         self, agent: BaseAgent, prompt: str, options: dict[str, Any], **choice: Any
     ) -> AsyncIterator[Event]:
+        agent.engines = self
         remember = options.get("remember", True)
         engine, resolution = await self.engine(agent, remember=remember, **choice)
         events = agent.stream(prompt, engine=engine, **options)
@@ -338,10 +340,10 @@ class Frameworks:
         wrong = self.configuration.refused
         return () if wrong is None else (ConfigurationRefused(wrong.message),)
 
-    def _own_engine(self, preface: tuple[Event, ...]) -> Engine | None:
+    def _own_engine(self, preface: tuple[Event, ...], *, always: bool = False) -> Engine | None:
         """Return an engine of an agent's own steps, where there is something to add to them."""
         slots, timeout = self._slots_of(NATIVE), self.limits(NATIVE).timeout_seconds
-        if not preface and slots.limit is None and timeout is None:
+        if not (preface or always) and slots.limit is None and timeout is None:
             return None
         return OwnSteps(preface, slots=slots, timeout=timeout)
 

@@ -67,7 +67,7 @@ class QuietProtocol(H11Protocol):
         answered = self.cycle is None or self.cycle.response_complete
         return answered and not self.transport.is_closing()
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn types it wider
         """Take a connection, in place of the longest idle one where there are many."""
         super().connection_made(transport)
         idle = [each for each in self.connections if isinstance(each, QuietProtocol) and each.idle]
