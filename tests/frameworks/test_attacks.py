@@ -33,6 +33,7 @@ from tframex_nb.frameworks.base import (
 from tframex_nb.frameworks.merging import Merger
 from tframex_nb.frameworks.service import Frameworks
 from tframex_nb.frameworks.worker import AdapterSource, WorkerPool, WorkerSpec
+from tframex_nb.frameworks.worker.stage import Stage
 from tframex_nb.messages import (
     Message,
     MessageFinished,
@@ -458,3 +459,26 @@ def test_no_key_reaches_a_worker_unless_it_is_named(monkeypatch):
     assert KEY not in text
     stages = Path(os.environ["XDG_CACHE_HOME"]).rglob("*.py*")
     assert not [path for path in stages if KEY.encode() in path.read_bytes()]
+
+
+def test_nobody_else_can_write_where_a_worker_is_started(tmp_path):
+    """Neither with a generous umask, nor in folders that were open before."""
+    cache = Path(os.environ["XDG_CACHE_HOME"])
+    (cache / "tframex-nb" / "workers").mkdir(parents=True)
+    (cache / "tframex-nb" / "workers").chmod(0o777)
+    before = os.umask(0)
+    try:
+        stage = Stage.of(AdapterSource("A", "x = 1", "a.py"))
+    finally:
+        os.umask(before)
+    folders = [stage.path, *stage.path.parents[:2], *filter(Path.is_dir, stage.path.rglob("*"))]
+    assert not [path for path in folders if path.stat().st_mode & 0o022]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a folder another user's")
+def test_a_stage_that_another_user_laid_out_is_refused():
+    place = Path(os.environ["XDG_CACHE_HOME"], "tframex-nb", "workers")
+    place.mkdir(parents=True)
+    os.chown(place, 12345, 12345)
+    with pytest.raises(PermissionError, match="XDG_CACHE_HOME"):
+        Stage.of(AdapterSource("A", "x = 1", "a.py"))
