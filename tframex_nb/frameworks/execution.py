@@ -106,6 +106,7 @@ class FrameworkEngine:
         for event in self.preface:
             yield event
         toolbox = Toolbox(getattr(agent, "tools", ()) if tools is None else tools)
+        self._merger.follow(messages)
         steps = max_steps or int(getattr(agent, "max_steps", MAX_STEPS))
         work = functools.partial(self._work, _Task(agent, messages, model, toolbox, steps, params))
         async with closing(self._channel.filled_by(work)) as events:
@@ -226,7 +227,7 @@ class FrameworkEngine:
                 yield
 
         async def call(name: str, arguments: dict[str, Any] | str) -> str:
-            text = arguments if isinstance(arguments, str) else json.dumps(arguments)
+            text = arguments if isinstance(arguments, str) else _json(arguments)
             started = self._merger.call(name, text)
             self._publish(started)
             wish = ToolCall(started.id, name, text)
@@ -271,6 +272,11 @@ class FrameworkEngine:
             await asyncio.sleep(GRACE / 10)
             idle = access.fault is not None and not access.active and not self._tools
             since = (since or clock()) if idle else None
+
+
+def _json(arguments: Mapping[str, Any]) -> str:  # nearly always JSON
+    """Return arguments as a model would write them; what is no JSON as its text."""
+    return json.dumps(arguments, ensure_ascii=False, default=str)
 
 
 def _keep(error: Exception, text: str) -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import uuid
+from typing import TYPE_CHECKING
 
 from tframex_nb.messages import (
     Event,
@@ -28,6 +30,9 @@ from tframex_nb.messages import (
     ToolResult,
     Usage,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["Merger"]
 
@@ -57,6 +62,10 @@ class Merger:
         self._outstanding: set[str] = set()
         self._wished: list[ToolCall] = []  # what the model wanted, in its own words and ids
         self._ids: set[str] = set()
+
+    def follow(self, messages: Iterable[Message]) -> None:
+        """Give no call an id that one of these earlier messages has."""
+        self._ids.update(call.id for message in messages for call in message.tool_calls)
 
     @property
     def text(self) -> str:
@@ -90,14 +99,18 @@ class Merger:
                 return [] if isinstance(event, _OURS) else [event]
 
     def call(self, name: str, arguments: str) -> ToolCallStarted:
-        """Return the event of a tool that is being called, with the model's own id of the call."""
+        """Return the event of a tool that is being called, with the model's own id of the call.
+
+        A call that the model did not wish for, or whose id is taken, gets an id of ours: nine
+        letters and digits, which every endpoint takes.
+        """
         alike = [call for call in self._wished if call.name == name]
         same = [call for call in alike if _same(call.arguments, arguments)]
         found = next(iter(same or alike), None)
         if found is not None:
             self._wished.remove(found)
         wished = "" if found is None else found.id
-        call_id = wished if wished and wished not in self._ids else f"call_{len(self._ids) + 1}"
+        call_id = wished if wished and wished not in self._ids else uuid.uuid4().hex[:9]
         self._ids.add(call_id)
         return ToolCallStarted(call_id, name, arguments)
 
