@@ -11,6 +11,7 @@ are tool calls where a tool is called: an adapter yields the text, and what else
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import inspect
@@ -274,6 +275,11 @@ def importable(module: str) -> bool:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):  # a parent package that is missing, or half a module
         return False
+
+
+def is_builder(subject: object) -> bool:
+    """Whether it makes a framework's object, and is none itself: those are instances."""
+    return inspect.isroutine(subject) or isinstance(subject, (type, functools.partial))
 
 
 async def build_subject(

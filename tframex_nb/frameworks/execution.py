@@ -80,7 +80,6 @@ class FrameworkEngine:
     gateway: Gateway
     slots: Slots
     timeout: float | None = None
-    subject: Any = None  # what the user built with the framework
     preface: tuple[Event, ...] = ()
     _place: Place = field(init=False, repr=False)
     _channel: Channel = field(default_factory=Channel, repr=False)
@@ -149,7 +148,6 @@ class FrameworkEngine:
             tools=self._handles(task),
             max_steps=task.max_steps,
             schema=schema,
-            subject=self.subject,
             run_id=task.agent.last.id if task.agent.last else "",
         )
 

@@ -13,23 +13,22 @@ import importlib
 import inspect
 import os
 import sys
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from packaging.specifiers import SpecifierSet
 
-from tframex_nb.errors import CannotTravel, FrameworkNotInstalled
+from tframex_nb.errors import FrameworkNotInstalled
 from tframex_nb.frameworks._modules import file_of
 from tframex_nb.frameworks.base import (
     answer_of,
-    build_subject,
     importable,
     installed_version,
 )
 from tframex_nb.frameworks.resolution import Readiness
-from tframex_nb.frameworks.worker import AdapterSource, Subject, WorkerPool, WorkerSpec
+from tframex_nb.frameworks.subjects import built, travelling
+from tframex_nb.frameworks.worker import AdapterSource, WorkerPool, WorkerSpec
 from tframex_nb.messages import Event
 
 if TYPE_CHECKING:
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from tframex_nb.frameworks.base import AgentExecutionRequest, FrameworkIntegration
     from tframex_nb.frameworks.config import Limits
     from tframex_nb.frameworks.environments import Environment, Environments
+    from tframex_nb.frameworks.worker import Subject
 
 __all__ = ["Placement", "lock_of"]
 
@@ -105,9 +105,9 @@ class Placement:
         if found.mode == "in-process" and not isinstance(subject, str):
             yield InProcess(integration, subject)
             return
-        travelling = _travelling(integration, subject)
+        sent = travelling(integration.name, subject)
         with self._pool(integration).held() as pool:
-            yield InWorker(pool, travelling, nested)
+            yield InWorker(pool, sent, nested)
 
     def hold(self, integration: FrameworkIntegration) -> AbstractContextManager[WorkerPool]:
         """Hold the workers of a framework; raises FrameworkNotInstalled."""
@@ -269,9 +269,9 @@ class InProcess:
         waiting: Callable[[int], None],  # noqa: ARG002 - nothing is waited for
     ) -> AsyncGenerator[Event, None]:
         """Yield what the framework says."""
-        if inspect.isroutine(self.subject):
-            built = await build_subject(self.subject, request)
-            request = dataclasses.replace(request, subject=built)
+        request = dataclasses.replace(
+            request, subject=await built(self.integration.name, self.subject, request)
+        )
         async with contextlib.aclosing(answer_of(self.integration, request)) as events:
             async for event in events:
                 if not isinstance(event, Event):
@@ -325,23 +325,6 @@ def not_installed(integration: FrameworkIntegration, found: Readiness) -> Framew
     return FrameworkNotInstalled(
         f"{integration.name} cannot run here: {reason}",
         hint=found.hint,
-        framework=integration.name,
-    )
-
-
-def _travelling(integration: FrameworkIntegration, subject: Any) -> Subject | None:
-    """Return a subject as it can be sent to a worker: a name, or a builder's source."""
-    if subject is None:
-        return None
-    if isinstance(subject, str):
-        return Subject(subject)
-    if inspect.isfunction(subject):
-        with contextlib.suppress(OSError, TypeError):
-            return Subject(subject.__name__, textwrap.dedent(inspect.getsource(subject)))
-    raise CannotTravel(
-        f"a {type(subject).__name__} cannot be sent to {integration.name}'s worker",
-        hint="pass a function that builds it: it imports what it needs, and is sent as source; "
-        f"or build it in a cell of its own: %%framework {integration.name}",
         framework=integration.name,
     )
 
