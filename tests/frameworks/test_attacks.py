@@ -639,3 +639,26 @@ def test_an_adapter_without_its_lock_leaves_the_others(tmp_path):
 def test_no_credential_of_an_index_is_shown(url):
     assert "host" in masked(f"cannot reach {url} now")
     assert not any(each in masked(f"cannot reach {url} now") for each in ("ss@", "pw", "p/w", "me"))
+
+
+def test_a_framework_that_prints_for_ever_does_not_fill_the_kernel(tmp_path):
+    """Half a million lines: the run keeps some of them, and their count."""
+    text = HOSTILE.read_text(encoding="utf-8")
+    alone = text.replace('name = "hostile"\n', 'name = "hostile"\n    cancellable = False\n')
+    (tmp_path / "adapter.py").write_text(alone, encoding="utf-8")
+    agent = Agent("a", model="demo")
+
+    async def main():
+        frameworks = Frameworks()
+        try:
+            await frameworks.load(str(tmp_path / "adapter.py"))
+            await drained(frameworks.stream(agent, "shout 50", framework="hostile"))
+        finally:
+            await frameworks.aclose()
+
+    asyncio.run(main())
+    assert agent.last is not None
+    printed = [event for event in agent.last.events if isinstance(event, FrameworkLog)]
+    assert agent.last.text == "shouted"
+    assert printed[-1].lines == 500_000
+    assert len(printed) < 2000

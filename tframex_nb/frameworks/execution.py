@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["FrameworkEngine", "Place", "spec_of"]
 
 MAX_STEPS = 12
+PRINTS = 1000  # lines of a framework that are told each; after them each thousandth
+PRINT = 4000  # characters of such a line
 GRACE = 2.0  # seconds that a framework has to react to a fault of its model
 
 
@@ -212,9 +214,11 @@ class FrameworkEngine:
             self._channel.put(each)
 
     def _log(self, line: str) -> None:
-        if line.strip():
-            self._printed += 1
-            self._channel.put(FrameworkLog(self.framework, line.strip(), self._printed))
+        """Tell of what was printed: a run keeps its events, and a framework may print for ever."""
+        text = line.strip()
+        self._printed += bool(text)
+        if text and (self._printed <= PRINTS or not self._printed % PRINTS):
+            self._channel.put(FrameworkLog(self.framework, text[:PRINT], self._printed))
 
     def _handles(self, task: _Task) -> tuple[ToolHandle, ...]:
         loop = asyncio.get_running_loop()
