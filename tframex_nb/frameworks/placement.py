@@ -316,7 +316,8 @@ def lock_of(integration: FrameworkIntegration) -> Path | None:
     """Return the file of hashed requirements beside the adapter's own file."""
     if not integration.lock:
         return None
-    return Path(inspect.getfile(type(integration))).parent / integration.lock
+    named = next(cls for cls in type(integration).__mro__ if "lock" in vars(cls))
+    return Path(inspect.getfile(named)).parent / integration.lock
 
 
 def not_installed(integration: FrameworkIntegration, found: Readiness) -> FrameworkNotInstalled:

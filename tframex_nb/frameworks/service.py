@@ -213,7 +213,7 @@ class Frameworks:
 
     async def plan(self, name: str) -> InstallPlan:
         """Return what installing a framework would fetch and write."""
-        return self.environments.plan(name, await self._lock(name))
+        return await asyncio.to_thread(self.environments.plan, name, await self._lock(name))
 
     async def install(
         self, name: str, *, progress: Callable[[Progress], None], offline: bool = False

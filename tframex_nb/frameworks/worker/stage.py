@@ -80,10 +80,13 @@ def cache_folder() -> Path:
 
 
 def _files() -> dict[str, str]:
-    """Return the files of every stage: the protocol, the child, what adapters share."""
+    """Return the files of every stage: the protocol, the child, and the adapters.
+
+    All of these, since an adapter of the user's may be made of one of ours.
+    """
     package = Path(tframex_nb.__file__).parent
-    shared = sorted(path.name for path in (package / _ADAPTERS).glob("_*.py"))
-    names = [*_STAGED, *(f"{_ADAPTERS}/{name}" for name in shared if name != "__init__.py")]
+    adapters = sorted(path.name for path in (package / _ADAPTERS).glob("*.py"))
+    names = [*_STAGED, *(f"{_ADAPTERS}/{name}" for name in adapters if name != "__init__.py")]
     files = {name: (package / name).read_text(encoding="utf-8") for name in names}
     return files | {f"{folder}__init__.py": _INIT for folder in _PACKAGES}
 
