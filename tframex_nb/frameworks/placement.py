@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from packaging.specifiers import SpecifierSet
-
 from tframex_nb.errors import FrameworkNotInstalled
 from tframex_nb.frameworks._modules import file_of
 from tframex_nb.frameworks.base import (
@@ -28,6 +26,7 @@ from tframex_nb.frameworks.base import (
 )
 from tframex_nb.frameworks.resolution import Readiness
 from tframex_nb.frameworks.subjects import built, travelling
+from tframex_nb.frameworks.versions import within
 from tframex_nb.frameworks.worker import AdapterSource, WorkerPool, WorkerSpec
 from tframex_nb.messages import Event
 
@@ -162,7 +161,9 @@ class Placement:
         if integration.module and not importable(integration.module):
             return None, ""
         version = _version_here(integration)
-        if integration.versions and version not in SpecifierSet(integration.versions):
+        if integration.distribution and not version:
+            return None, ""  # a module of that name, and not the framework
+        if not within(version, integration.versions):
             return None, f"{version} is installed here, the adapter needs {integration.versions}"
         if not integration.cancellable:
             return None, "it cannot be cancelled, so it needs an environment of its own"
