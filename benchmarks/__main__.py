@@ -9,7 +9,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("model_stream", "gateway", "resolve", "worker", "notebook", "defang", "install", "soak")
+NAMES = (
+    "model_stream",
+    "gateway",
+    "resolve",
+    "worker",
+    "frameworks",
+    "notebook",
+    "defang",
+    "install",
+    "soak",
+)
 
 
 def main(names: list[str]) -> int:

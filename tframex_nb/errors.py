@@ -109,8 +109,8 @@ class TFrameXError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Return the lines that IPython shows in place of a traceback (at most three)."""
-        lines = [f"{type(self).__name__}: {' '.join(self.message.split())}"]
-        return [*lines, f"hint: {' '.join(self.hint.split())}"] if self.hint else lines
+        lines = [f"{type(self).__name__}: {_flat(self.message)}"]
+        return [*lines, f"hint: {_flat(self.hint)}"] if self.hint else lines
 
 
 class SettingsError(TFrameXError):
@@ -220,7 +220,7 @@ class InvalidInput(AgentError, ValueError):
 
 
 class InvalidAnswer(AgentError):
-    """No answer came in the wanted form: ``received`` is the last, ``problems`` what fails in it."""
+    """No answer came in the wanted form: ``received`` is the last, ``problems`` what is wrong."""
 
     def __init__(
         self, message: str, *, hint: str = "", received: str = "", problems: Iterable[str] = ()
@@ -340,6 +340,11 @@ class RunTimeout(FrameworkError):
 
 class CannotTravel(FrameworkError):
     """A live object cannot be sent to a worker; a builder function can."""
+
+
+def _flat(text: str) -> str:
+    """Return a text on one line, without what a terminal would obey or no reader sees."""
+    return "".join(each for each in " ".join(text.split()) if each.isprintable())
 
 
 def innermost(exc: BaseException) -> BaseException:

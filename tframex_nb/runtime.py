@@ -106,7 +106,7 @@ class Runtime:
         """Whether anything names a framework, so that they have to be looked at."""
         wishes = (request.framework, request.template, request.subject is not None)
         named = (getattr(request.agent, name, "") for name in ("framework", "template_id"))
-        used = self._frameworks is not None and self._frameworks.default != "native"
+        used = self._frameworks is not None and self._frameworks.counts
         return any(wishes) or any(named) or used
 
     async def aclose(self) -> None:

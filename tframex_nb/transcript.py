@@ -215,7 +215,7 @@ def _tool(part: Part) -> str:
     body = code_block(_cut(call, LONG), "python")
     if part.result:
         body += f"\n\n{code_block(_cut(result, LONG))}"
-    return _folded(f"{encode(_short(call))}{_after(part)}", body)  # it has its own triangle
+    return _folded(f"{encode(_short(clean(call)))}{_after(part)}", body)  # it has its own triangle
 
 
 def _after(part: Part, *, bold: str = "") -> str:

@@ -199,7 +199,8 @@ def test_a_lock_without_hashes_is_refused(environments: Environments, index: Pac
 
 def test_a_lock_that_is_not_there_is_told(environments: Environments) -> None:
     with pytest.raises(InstallFailed, match=r"the lock nowhere\.txt cannot be read"):
-        environments.find("tiny", Path("nowhere.txt"))
+        environments.plan("tiny", Path("nowhere.txt"))
+    assert environments.find("tiny", Path("nowhere.txt")) is None
 
 
 def test_an_index_that_is_away_is_told_without_its_credentials(

@@ -186,7 +186,8 @@ def test_a_tool_call_s_arguments_stream_while_the_model_writes_them(on_bench, mo
 
 def test_the_openai_sdk_streams_text_and_calls(server, play):
     server.say(Say(["one ", "two"], reasoning="hm", calls=[("f", {"x": 1}), ("g", {})]))
-    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+    f = {"name": "f", "parameters": {"type": "object"}}
+    tools = [{"type": "function", "function": {**f, "strict": True}}]
 
     async def scene(model):
         async with access(model) as a:

@@ -138,7 +138,7 @@ class Kernel:
         return self.wait(self.start(code, **options), timeout)
 
     def start(
-        self, code: str, *, cell_id: str | None = None, allow_stdin=True, stop_on_error=True
+        self, code: str, *, cell_id: str | None = None, allow_stdin=True, stop_on_error=False
     ) -> Cell:
         """Send a cell and return at once."""
         content = {

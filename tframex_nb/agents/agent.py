@@ -128,7 +128,9 @@ class Agent(BaseAgent):
 
     def _parts(self) -> list[str]:
         names = ", ".join(each.name for each in self._toolbox)
-        return [f"tools {names}" if names else "no tools"]
+        said = (("framework", self.framework), ("template", self.template_id))
+        parts = [f"{what} {name}" for what, name in said if name]
+        return [*parts, f"tools {names}" if names else "no tools"]
 
 
 def _as_message(result: ToolResult) -> Message:

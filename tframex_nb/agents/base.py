@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tframex_nb import interrupts
 from tframex_nb.agents.conversation import Conversation
+from tframex_nb.agents.engines import named
 from tframex_nb.agents.running import closing, label_of, run_events
 from tframex_nb.errors import InvalidInput
 from tframex_nb.messages import Message
@@ -18,39 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from tframex_nb.agents.conversation import Draft
+    from tframex_nb.agents.engines import Engine, Engines
     from tframex_nb.agents.tools import Tool
     from tframex_nb.agents.typed import Steps
     from tframex_nb.messages import Event
     from tframex_nb.models.base import ChatModel
 
-__all__ = ["BaseAgent", "Engine"]
+__all__ = ["BaseAgent"]
 
 TRIES = 3  # answers that are asked for where one has to match a schema
 MEMORY = 40  # messages, some twenty turns; without a bound a long notebook overflows the context
 MAX_DESCRIPTION = 1024  # characters; OpenAI refuses longer descriptions of tools
-
-
-class Engine(Protocol):
-    """What answers in place of an agent's own steps: an agent framework.
-
-    Where it has a ``takes_schema``, that says whether it heeds a schema in ``response_format``.
-    """
-
-    @property
-    def framework(self) -> str:
-        """The framework's name."""
-        ...
-
-    def steps(
-        self,
-        agent: BaseAgent,
-        messages: list[Message],
-        *,
-        model: ChatModel,
-        **params: Any,  # sampling parameters go to the endpoint unchanged
-    ) -> AsyncIterator[Event]:
-        """Yield the events of one answer, as ``BaseAgent.steps`` does."""
-        ...
 
 
 class BaseAgent(ABC):
@@ -60,7 +39,8 @@ class BaseAgent(ABC):
     ``description`` tells other agents what to ask it, where it is one of their tools.
     ``memory`` bounds how many earlier messages are sent, the newest: None for all, 0 for none.
     ``last`` is the latest run, also while it goes on and when it failed. ``budget`` is what its
-    runs have spent; a cap that is set there holds for all of them.
+    runs have spent; a cap that is set there holds for all of them. ``engines`` are the
+    frameworks that the agent may name, handed to it by whoever has them.
     """
 
     def __init__(
@@ -77,6 +57,7 @@ class BaseAgent(ABC):
         self.system = system
         self.description = description
         self.last: Run | None = None
+        self.engines: Engines | None = None
         self.conversation = Conversation(memory)
         self.budget = Budget(name=f"the agent {agent_id!r}")
 
@@ -134,19 +115,21 @@ class BaseAgent(ABC):
         replaces it. ``model`` and ``system`` hold for this run only. ``fresh`` sees no earlier
         turn and, when remembered, starts the conversation anew. ``remember=False`` leaves the
         conversation as it is. ``engine`` takes the place of this agent's own
-        steps: another framework. ``budget`` bounds what the run may spend. An error is yielded as
-        ``RunFailed`` and then raised.
+        steps: another framework than the one that the agent names. ``budget`` bounds what the run
+        may spend. An error is yielded as ``RunFailed`` and then raised.
 
         ``schema`` is what the answer has to look like: a type that pydantic takes, or a JSON
         schema. The run's ``output`` is the checked answer; one that does not match is asked for
         again, ``tries`` times in all, and then fails the run with InvalidAnswer. Raises
-        InvalidInput at once where the prompt is no text, or the schema describes no answer.
+        InvalidInput at once where the prompt is no text, or the schema describes no answer, and
+        AgentError where the framework that the agent names cannot be had here.
         """
         if not isinstance(prompt, str):
             raise InvalidInput(
                 f"{self.name!r} was given a {type(prompt).__name__} in place of a prompt",
                 hint="pass text; of a run, its .text; messages go to model.stream(messages)",
             )
+        engine = engine or named(self)
         steps = self.steps if engine is None else functools.partial(engine.steps, self)
         if schema is not None:
             steps = self._typed(steps, schema, tries, engine)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tframex_nb.frameworks.registry import FrameworkRegistry
     from tframex_nb.frameworks.resolution import Candidate, Resolution
 
-__all__ = ["choose", "help_for", "refused"]
+__all__ = ["choose", "help_for", "not_ready", "refused"]
 
 SHOWN = 4  # candidates that an error's text tells of; its resolution holds all
 
@@ -79,6 +79,16 @@ def refused(resolution: Resolution) -> NoFrameworkFits:
     told = "; ".join(shown) or "; ".join(resolution.notes) or "none is registered"
     error = NoFrameworkFits(
         f"no framework fits {of}: {told}", hint=resolution.hint or resolution.better_hint
+    )
+    error.resolution = resolution
+    return error
+
+
+def not_ready(resolution: Resolution) -> NoFrameworkFits:
+    """Return the error that what fits cannot run here."""
+    fit = ", ".join(each.name for each in resolution.candidates if not each.excluded)
+    error = NoFrameworkFits(
+        f"what fits this agent cannot run here: {fit}", hint=resolution.better_hint
     )
     error.resolution = resolution
     return error

@@ -121,6 +121,9 @@ def _check_texts(framework: FrameworkIntegration, name: str) -> None:
         value = getattr(framework, key)
         if not isinstance(value, str):
             raise _invalid(name, key, "must be a text", value)
+    version = _asked(framework, name, "version", lambda: framework.version)
+    if not isinstance(version, str):
+        raise _invalid(name, "version", "must be a text", version)
     if not is_specifier(framework.versions):
         raise _invalid(name, "versions", "must be like >=1.0,<2 (PEP 440)", framework.versions)
     for key in ("environment", "configuration"):
@@ -140,7 +143,7 @@ def _asked(
 ) -> Any:
     try:
         return ask()
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         raise FrameworkLoadError(
             f"{name!r} cannot tell its {what}: {type(exc).__name__}: {exc}",
             hint=f"mend {type(framework).__qualname__}",

@@ -6,9 +6,13 @@ import platform
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tframex_nb.errors import InstallFailed
 from tframex_nb.frameworks._uv import ask_uv
+
+if TYPE_CHECKING:
+    import subprocess
 
 __all__ = ["Interpreter", "choose_interpreter"]
 
@@ -36,7 +40,7 @@ def choose_interpreter(framework: str, requires: str) -> Interpreter:
     own = Interpreter(Path(sys.executable), platform.python_version())
     if sys.executable and SpecifierSet(requires).contains(own.version):
         return own
-    found = ask_uv("python", "find", "--no-project", "--no-python-downloads", requires)
+    found = _find("--no-python-downloads", requires)
     path = found.stdout.strip()
     if found.returncode == 0 and path:
         return Interpreter(Path(path), _version(path))
@@ -49,5 +53,10 @@ def choose_interpreter(framework: str, requires: str) -> Interpreter:
 
 def _version(path: str) -> str:
     """Return the version of the Python that uv found."""
-    asked = ask_uv("python", "find", "--no-project", "--show-version", path)
-    return asked.stdout.strip()
+    return _find("--show-version", path).stdout.strip()
+
+
+def _find(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Ask uv for a Python of this system: it would run the one of a .venv where we stand."""
+    top = Path(Path.cwd().anchor)
+    return ask_uv("python", "find", "--no-project", "--system", *arguments, cwd=top)

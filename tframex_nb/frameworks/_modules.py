@@ -127,7 +127,7 @@ def instance_of(cls: type[FrameworkIntegration]) -> FrameworkIntegration:
     """Return an instance; raises FrameworkLoadError where the constructor fails."""
     try:
         return cls()
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         raise FrameworkLoadError(
             f"{cls.__qualname__}() fails: {type(exc).__name__}: {exc}",
             hint="let its constructor take no arguments and do nothing; initialize() gets it ready",

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from tframex_nb.errors import FrameworkError, InstallFailed
+from tframex_nb.errors import FrameworkError, InstallFailed, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -35,7 +35,7 @@ __all__ = [
 VARIABLE = "TFRAMEX_FRAMEWORKS_DIR"
 MARKER = "environment.json"
 MB = 1e6  # bytes
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _FOLDER = "{name}-[0-9a-f]*-py[0-9]*"
 _TRASH = ".removed-"
 
@@ -58,13 +58,19 @@ def default_roots(environ: Mapping[str, str], configured: Path | None = None) ->
 
     ``TFRAMEX_FRAMEWORKS_DIR`` names one, or several as a PATH does: the last one is written to,
     those before it are shared and only read. An empty name is the default: the ``configured``
-    folder, else the user's data folder.
+    folder, else the user's data folder. Raises SettingsError for a relative folder.
     """
     data = environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     own = configured or Path(data, "tframex_nb", "frameworks")
     given = environ.get(VARIABLE, "")
-    names = given.split(os.pathsep)
-    return tuple(Path(name).expanduser().absolute() if name else own for name in names)
+    folders = [Path(name).expanduser() if name else own for name in given.split(os.pathsep)]
+    for folder in folders:
+        if not folder.is_absolute():  # it would mean another folder in each notebook's
+            raise SettingsError(
+                f"{VARIABLE} has the folder {str(folder)!r}, which is not absolute",
+                hint=f"{VARIABLE}={folder.absolute()}",
+            )
+    return tuple(folders)
 
 
 def checked_name(framework: str) -> str:
@@ -72,7 +78,7 @@ def checked_name(framework: str) -> str:
     if _NAME.fullmatch(framework):
         return framework
     raise InstallFailed(
-        f"{framework!r} cannot name an environment", hint="letters, digits, _ and - only"
+        f"{framework!r} cannot name an environment", hint="letters, digits, and _ - . between them"
     )
 
 
@@ -94,18 +100,20 @@ def read_marker(folder: Path) -> Environment | None:
     python = folder / "bin" / "python"
     try:
         kept = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        texts = {key: _text(kept[key]) for key in ("framework", "lock_hash", "python_version")}
+        versions = {_text(name): _text(version) for name, version in kept["versions"].items()}
         found = Environment(
-            framework=kept["framework"],
-            path=folder,
-            python=python,
-            lock_hash=kept["lock_hash"],
-            versions=kept["versions"],
-            size_mb=kept["size_mb"],
-            python_version=kept["python_version"],
+            path=folder, python=python, versions=versions, size_mb=float(kept["size_mb"]), **texts
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return found if python.exists() else None  # a link to a Python that may be gone
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise TypeError(value)
 
 
 def write_marker(environment: Environment) -> None:

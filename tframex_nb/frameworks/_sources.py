@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -116,13 +117,19 @@ def _built_in() -> Iterator[Source]:
 
 
 def _entry_points() -> Iterator[Source]:
-    seen = set()
-    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        distribution = point.dist.name if point.dist is not None else point.module
-        source = Source(f"entry point of {distribution}", point.module, None, point.attr)
-        if source not in seen:  # a distribution may be found twice, on two places of the path
-            seen.add(source)
-            yield source
+    """Yield what installed distributions offer.
+
+    IPython puts the working directory on ``sys.path`` as an empty text. What looks like a
+    distribution there was installed by nobody, and the folder may be anyone's.
+    """
+    seen = set()  # a distribution may be found twice: the first one counts
+    for each in importlib.metadata.distributions(path=list(filter(os.path.isabs, sys.path))):
+        points = [point for point in each.entry_points if point.group == ENTRY_POINTS]
+        if not points or each.name in seen:
+            continue
+        seen.add(each.name)
+        for point in points:
+            yield Source(f"entry point of {each.name}", point.module, None, point.attr)
 
 
 def in_folder(folder: Path) -> Iterator[Source | FrameworkLoadError]:

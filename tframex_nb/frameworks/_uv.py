@@ -24,7 +24,11 @@ TICK = 0.25  # seconds between two reports
 QUESTION = 30.0  # seconds that a short question to uv may take
 WIDTH = 240  # columns of the terminal that uv draws its progress on
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+(?=@)")
+# A password may hold a / or an @ that nobody has encoded; some indexes take a token in the query.
+_CREDENTIALS = re.compile(
+    r"""(?<=://)[^\s"'<>]+(?=@)|(?<=[?&])((?:\w*(?:token|key|secret|password|sig))=)[^&\s"'<>]+""",
+    re.IGNORECASE,
+)
 
 # What would turn uv, or the Python that it starts, away from the environment that it is to make.
 _MISLEADING = (
@@ -49,7 +53,7 @@ def find_uv() -> str:
 
 def masked(text: str) -> str:
     """Return a text without the credentials of the URLs in it."""
-    return _CREDENTIALS.sub("***", text)
+    return _CREDENTIALS.sub(r"\1***", text)
 
 
 def uv_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ are tool calls where a tool is called: an adapter yields the text, and what else
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import inspect
@@ -19,6 +20,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from tframex_nb.errors import InvalidInput
 from tframex_nb.frameworks.requests import (
     Agent,
     AgentExecutionRequest,
@@ -57,6 +59,7 @@ __all__ = [
 StreamChunk = Event  # what a run streams: the same events everywhere, TextDelta above all
 Level = Literal["native", "partial", "absent"]
 
+_NAMED = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
 CAPABILITIES = (
     "streaming",
     "tools",
@@ -276,16 +279,28 @@ def importable(module: str) -> bool:
         return False
 
 
+def is_builder(subject: object) -> bool:
+    """Whether it makes a framework's object, and is none itself: those are instances."""
+    return inspect.isroutine(subject) or isinstance(subject, (type, functools.partial))
+
+
 async def build_subject(
     builder: Callable[..., Any],  # returns an object of its framework
     request: AgentExecutionRequest,
 ) -> Any:
     """Return what a builder function makes of the ``model`` and the ``tools`` that it asks for.
 
-    It may be a coroutine function. Raises what the builder raises.
+    It may be a coroutine function. Raises InvalidInput where it needs anything else, and what
+    the builder raises.
     """
     offered = {"model": request.model, "tools": request.tools}
     wanted = inspect.signature(builder).parameters
+    needed = [n for n, p in wanted.items() if p.default is p.empty and p.kind in _NAMED]
+    if strange := sorted(set(needed) - set(offered)):
+        raise InvalidInput(
+            f"the builder {getattr(builder, '__name__', builder)} needs {', '.join(strange)}",
+            hint="a builder is given model and tools, where it takes them, and nothing else",
+        )
     built = builder(**{name: value for name, value in offered.items() if name in wanted})
     return await built if inspect.isawaitable(built) else built
 

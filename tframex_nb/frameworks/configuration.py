@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tframex_nb.errors import SettingsError
 from tframex_nb.frameworks._stamps import Stamp
 from tframex_nb.frameworks.config import RuntimeConfig, load_config
 
@@ -17,12 +18,14 @@ __all__ = ["Configuration"]
 class Configuration:
     """Holds one ``RuntimeConfig`` and swaps it for another as a whole.
 
-    ``current`` is the one in force, ``generation`` grows with each swap.
+    ``current`` is the one in force, ``generation`` grows with each swap. ``refused`` is what is
+    wrong with the file that ``follow`` found, as long as it is.
     """
 
     def __init__(self, config: RuntimeConfig | None = None) -> None:
         self.current = config or RuntimeConfig()
         self.generation = 0
+        self.refused: SettingsError | None = None
         self._stamp = _stamp(self.current)
 
     def reconfigure(
@@ -42,9 +45,20 @@ class Configuration:
         stamp = _stamp(new)
         check(new)
         changes = _changes(_flat(self.current), _flat(new))
-        self.current, self._stamp = new, stamp
+        self.current, self._stamp, self.refused = new, stamp, None
         self.generation += 1
         return changes
+
+    def follow(self, *, check: Callable[[RuntimeConfig], object]) -> bool:
+        """Put the file in force if it has changed on disk; return whether that was done."""
+        if not self.changed():
+            return False
+        try:
+            self.reconfigure(check=check)
+        except SettingsError as exc:
+            self.refused = exc
+            return False
+        return True
 
     def changed(self) -> bool:
         """Whether the file on disk is another than the one that was read; cheap to ask often."""

@@ -85,7 +85,10 @@ class Environments:
 
         Of several, the one with this process's own Python comes first.
         """
-        digest = self._lock(lock).digest
+        try:
+            digest = self._lock(lock).digest
+        except InstallFailed:  # whoever installs it is told
+            return None
         mine = f"py{sys.version_info[0]}.{sys.version_info[1]}"
         for root in self.roots:
             folders = root.glob(f"{checked_name(framework)}-{digest}-py*")

@@ -7,9 +7,27 @@ from typing import ClassVar
 
 from tframex_nb.messages import Event
 
-__all__ = ["FrameworkChosen", "FrameworkLog", "Waiting", "WorkerStarting"]
+__all__ = ["ConfigurationRefused", "FrameworkChosen", "FrameworkLog", "Waiting", "WorkerStarting"]
 
 LONG = 120  # characters of a print that people see
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationRefused(Event):
+    """A watched configuration has changed and cannot be read: the old one stays in force."""
+
+    type: ClassVar[str] = "configuration_refused"
+    reason: str
+
+    @property
+    def subject(self) -> str:
+        """The configuration."""
+        return "configuration"
+
+    @property
+    def line(self) -> str:
+        """What is wrong with it."""
+        return f"{self.reason}; the configuration stays as it was"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tframex_nb.agents.nesting import Caller, calling, check_depth
+from tframex_nb.agents.running import closing
 from tframex_nb.agents.toolbox import Toolbox
-from tframex_nb.errors import FrameworkFailed, RunTimeout, TFrameXError, innermost
+from tframex_nb.errors import FrameworkFailed, TFrameXError, innermost
 from tframex_nb.frameworks.base import AgentExecutionRequest, AgentSpec, ModelAccess, ToolHandle
-from tframex_nb.frameworks.channel import Channel
+from tframex_nb.frameworks.channel import Channel, leave
 from tframex_nb.frameworks.events import FrameworkLog, Waiting, WorkerStarting
 from tframex_nb.frameworks.merging import Merger
+from tframex_nb.frameworks.own_steps import late
 from tframex_nb.messages import Event, ToolCall
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from tframex_nb.agents import BaseAgent
@@ -31,8 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["FrameworkEngine", "Place", "spec_of"]
 
 MAX_STEPS = 12
+PRINTS = 1000  # lines of a framework that are told each; after them each thousandth
+PRINT = 4000  # characters of such a line
 GRACE = 2.0  # seconds that a framework has to react to a fault of its model
-LEAVE = 0.05  # seconds that a stopped run waits for its framework; the rest goes on behind
 
 
 class Place(Protocol):
@@ -69,18 +72,18 @@ class _Task:
 class FrameworkEngine:
     """What answers in place of an agent's own steps, for one run.
 
-    ``enter`` opens the place where the framework runs, and holds it until the run has ended.
-    ``takes_schema`` says whether the framework heeds a schema. A typed answer may take several
-    turns of ``steps``, one after the other.
+    ``enter`` opens the place where the framework runs, and holds it until the run has ended; it
+    is told whether another run of this framework waits for this one. ``takes_schema`` says
+    whether the framework heeds a schema. A typed answer may take several turns of ``steps``,
+    one after the other.
     ``timeout`` is in seconds, from the moment the run has its slot.
     """
 
     framework: str
-    enter: Callable[[], AbstractContextManager[Place]]
+    enter: Callable[[bool], AbstractContextManager[Place]]
     gateway: Gateway
     slots: Slots
     timeout: float | None = None
-    subject: Any = None  # what the user built with the framework
     preface: tuple[Event, ...] = ()
     takes_schema: bool = True
     _place: Place = field(init=False, repr=False)
@@ -109,39 +112,30 @@ class FrameworkEngine:
         for event in preface:
             yield event
         toolbox = Toolbox(getattr(agent, "tools", ()) if tools is None else tools)
+        self._merger.follow(messages)
         steps = max_steps or int(getattr(agent, "max_steps", MAX_STEPS))
         work = functools.partial(self._work, _Task(agent, messages, model, toolbox, steps, params))
-        task = asyncio.create_task(self._produce(work))
-        try:
-            async for event in self._channel:
+        async with closing(self._channel.filled_by(work)) as events:
+            async for event in events:
                 yield event
-            await task
-        finally:
-            await _leave(task)
-
-    async def _produce(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Fill the channel, and close it whichever way the work ends."""
-        try:
-            await work()
-        finally:
-            self._channel.close()
 
     async def _work(self, task: _Task) -> None:
         put = self._channel.put
         schema, params = _schema_of(task.params)
         async with self.slots.take(lambda ahead: put(Waiting(self.framework, ahead))):
+            nested = self.slots.lent
             bound = asyncio.timeout(self.timeout)
             try:
                 async with bound:
                     opened = self.gateway.open(task.model, params=params, listen=self._hear)
-                    with self.enter() as self._place:
+                    with self.enter(nested) as self._place:
                         await self._prepare()
                         async with opened as access:
                             await self._drive(self._request(task, access, schema), access)
             except TimeoutError as exc:
-                if not bound.expired():
+                if not bound.expired() or self.timeout is None:
                     raise
-                raise self._late() from exc
+                raise late(self.framework, self.timeout, self._merger.text) from exc
         for event in self._merger.end(task.model.model_name):
             put(event)
 
@@ -161,7 +155,6 @@ class FrameworkEngine:
             tools=self._handles(task),
             max_steps=task.max_steps,
             schema=schema,
-            subject=self.subject,
             run_id=task.agent.last.id if task.agent.last else "",
         )
 
@@ -197,7 +190,7 @@ class FrameworkEngine:
         finally:
             access.close()  # the upstream connection closes now, whatever the framework does
             watch.cancel()
-            await _leave(pump)
+            await leave(pump)
         if access.fault is not None:
             _keep(access.fault, self._merger.text)
             raise access.fault
@@ -226,23 +219,29 @@ class FrameworkEngine:
             self._channel.put(each)
 
     def _log(self, line: str) -> None:
-        if line.strip():
-            self._printed += 1
-            self._channel.put(FrameworkLog(self.framework, line.strip(), self._printed))
+        """Tell of what was printed: a run keeps its events, and a framework may print for ever."""
+        text = line.strip()
+        self._printed += bool(text)
+        if text and (self._printed <= PRINTS or not self._printed % PRINTS):
+            self._channel.put(FrameworkLog(self.framework, text[:PRINT], self._printed))
 
     def _handles(self, task: _Task) -> tuple[ToolHandle, ...]:
-        caller = functools.partial(calling, Caller(task.agent.name, task.model))
         loop = asyncio.get_running_loop()
 
+        @contextlib.contextmanager
+        def within() -> Iterator[None]:
+            with calling(Caller(task.agent.name, task.model)), self.slots.lend():
+                yield
+
         async def call(name: str, arguments: dict[str, Any] | str) -> str:
-            text = arguments if isinstance(arguments, str) else json.dumps(arguments)
+            text = arguments if isinstance(arguments, str) else _json(arguments)
             started = self._merger.call(name, text)
             self._publish(started)
             wish = ToolCall(started.id, name, text)
             content = ""
             self._tools += 1
             try:
-                async for result in task.toolbox.run([wish], within=caller):
+                async for result in task.toolbox.run([wish], within=within):
                     self._publish(result)
                     content = result.content
             finally:
@@ -281,14 +280,10 @@ class FrameworkEngine:
             idle = access.fault is not None and not access.active and not self._tools
             since = (since or clock()) if idle else None
 
-    def _late(self) -> RunTimeout:
-        error = RunTimeout(
-            f"{self.framework} took longer than its {self.timeout:g} s",
-            hint=f"raise timeout_seconds of {self.framework} in runtime-config.yaml",
-            framework=self.framework,
-        )
-        _keep(error, self._merger.text)
-        return error
+
+def _json(arguments: Mapping[str, Any]) -> str:  # nearly always JSON
+    """Return arguments as a model would write them; what is no JSON as its text."""
+    return json.dumps(arguments, ensure_ascii=False, default=str)
 
 
 def _keep(error: Exception, text: str) -> None:
@@ -297,12 +292,12 @@ def _keep(error: Exception, text: str) -> None:
         error.received = text
 
 
-def spec_of(agent: BaseAgent) -> AgentSpec:
-    """Return an agent as frameworks and workers see it."""
+def spec_of(agent: BaseAgent, template: str = "") -> AgentSpec:
+    """Return an agent as frameworks and workers see it, of another template where one is given."""
     return AgentSpec(
         id=agent.id,
         name=agent.name,
-        template_id=getattr(agent, "template_id", ""),
+        template_id=template or getattr(agent, "template_id", ""),
         configuration=getattr(agent, "configuration", {}),
         description=agent.description,
     )
@@ -326,19 +321,3 @@ def _is_stopped() -> bool:
     """Whether somebody has cancelled the running task."""
     task = asyncio.current_task()
     return task is not None and bool(task.cancelling())
-
-
-async def _leave(task: asyncio.Task[Any]) -> None:
-    """End a task: cancel it and wait a moment; what is slow to end goes on behind."""
-    if not task.done():
-        task.cancel()
-        await asyncio.wait({task}, timeout=LEAVE)
-    if not task.done():
-        task.add_done_callback(_heard)
-    elif not task.cancelled():
-        task.exception()
-
-
-def _heard(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled():
-        task.exception()

@@ -13,30 +13,31 @@ import importlib
 import inspect
 import os
 import sys
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from packaging.specifiers import SpecifierSet
-
-from tframex_nb.errors import CannotTravel, FrameworkNotInstalled
+from tframex_nb.errors import FrameworkNotInstalled
+from tframex_nb.frameworks._modules import file_of
 from tframex_nb.frameworks.base import (
     answer_of,
-    build_subject,
     importable,
     installed_version,
 )
 from tframex_nb.frameworks.resolution import Readiness
-from tframex_nb.frameworks.worker import AdapterSource, Subject, WorkerPool, WorkerSpec
+from tframex_nb.frameworks.subjects import built, travelling
+from tframex_nb.frameworks.versions import within
+from tframex_nb.frameworks.worker import AdapterSource, WorkerPool, WorkerSpec
 from tframex_nb.messages import Event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from tframex_nb.frameworks.base import AgentExecutionRequest, FrameworkIntegration
     from tframex_nb.frameworks.config import Limits
     from tframex_nb.frameworks.environments import Environment, Environments
+    from tframex_nb.frameworks.worker import Subject
 
 __all__ = ["Placement", "lock_of"]
 
@@ -57,7 +58,9 @@ class Placement:
         self.environments = environments
         self._limits = limits
         self._pools: dict[str, _Pooled] = {}
-        self._retired: set[asyncio.Task[None]] = set()
+        self._old: dict[asyncio.Task[None], _Pooled] = {}  # by the task that closes it when idle
+        self._left: dict[str, WorkerPool] = {}  # whose cells the next pool of the name takes over
+        self._sources: dict[int, AdapterSource] = {}  # by the integration's id, until it is closed
 
     def readiness(self, integration: FrameworkIntegration) -> Readiness:
         """Return where a framework would run now, or why it cannot; costs no import."""
@@ -85,9 +88,12 @@ class Placement:
         self,
         integration: FrameworkIntegration,
         subject: Any = None,  # an object of the framework, its builder, or a name
+        *,
+        nested: bool = False,
     ) -> Iterator[InProcess | InWorker]:
         """Hold the place where a run of the framework happens.
 
+        ``nested`` says that another run of it waits for this one, so that it gets a worker.
         Raises FrameworkNotInstalled, and CannotTravel for a live object that would have to go
         to a worker.
         """
@@ -98,23 +104,42 @@ class Placement:
         if found.mode == "in-process" and not isinstance(subject, str):
             yield InProcess(integration, subject)
             return
-        travelling = _travelling(integration, subject)
+        sent = travelling(integration.name, subject)
         with self._pool(integration).held() as pool:
-            yield InWorker(pool, travelling)
+            yield InWorker(pool, sent, nested)
 
-    def pool(self, integration: FrameworkIntegration) -> WorkerPool:
-        """Return the workers of a framework; raises FrameworkNotInstalled."""
-        return self._pool(integration).pool
+    def hold(self, integration: FrameworkIntegration) -> AbstractContextManager[WorkerPool]:
+        """Hold the workers of a framework; raises FrameworkNotInstalled."""
+        return self._pool(integration).held()
 
     def pools(self) -> dict[str, WorkerPool]:
         """Return the pools there are, by framework."""
         return {name: each.pool for name, each in self._pools.items()}
 
-    def retire(self, name: str) -> None:
-        """End the workers of a framework once no run holds them."""
-        pooled = self._pools.pop(name, None)
-        if pooled is not None:
+    def adjust(self) -> None:
+        """Let the pools there are have the bounds that are configured now."""
+        for name, pooled in self._pools.items():
+            size, idle = _bounds(self._limits(name))
+            pooled.pool.resize(size, idle_seconds=idle)
+
+    def learn(self, integration: FrameworkIntegration) -> None:
+        """Keep the text of an adapter as it is now: its file may change before a worker starts."""
+        if id(integration) not in self._sources and file_of(type(integration)) is not None:
+            with contextlib.suppress(OSError):  # gone already: told when a worker needs it
+                self._sources[id(integration)] = AdapterSource.of(type(integration))
+
+    def retire(self, integration: FrameworkIntegration, *, replaced: bool) -> None:
+        """End the workers of an adapter that no run holds any more.
+
+        Where another one has ``replaced`` it, that one's workers run its cells.
+        """
+        self._sources.pop(id(integration), None)
+        pooled = self._pools.get(integration.name)
+        if pooled is not None and pooled.integration is integration:
+            del self._pools[integration.name]
             self._retire(pooled)
+            if replaced:
+                self._left[integration.name] = pooled.pool
 
     async def close(self, name: str) -> None:
         """End the workers of a framework, whatever they do."""
@@ -126,15 +151,19 @@ class Placement:
         """End every worker."""
         for name in list(self._pools):
             await self.close(name)
-        if self._retired:
-            await asyncio.wait(self._retired)
+        for task, pooled in list(self._old.items()):
+            task.cancel()
+            await pooled.pool.aclose()
+        self._old.clear()
 
     def _here(self, integration: FrameworkIntegration) -> tuple[Readiness | None, str]:
         """Return that the framework runs in this process, or why it does not."""
         if integration.module and not importable(integration.module):
             return None, ""
         version = _version_here(integration)
-        if integration.versions and version not in SpecifierSet(integration.versions):
+        if integration.distribution and not version:
+            return None, ""  # a module of that name, and not the framework
+        if not within(version, integration.versions):
             return None, f"{version} is installed here, the adapter needs {integration.versions}"
         if not integration.cancellable:
             return None, "it cannot be cancelled, so it needs an environment of its own"
@@ -152,6 +181,7 @@ class Placement:
         pooled = self._pools.get(integration.name)
         if pooled is not None and pooled.integration is integration and pooled.key == key:
             return pooled
+        before = self._left.pop(integration.name, None) if pooled is None else pooled.pool
         if pooled is not None:
             self._retire(pooled)
         python, memory = key
@@ -159,15 +189,14 @@ class Placement:
         spec = WorkerSpec(
             framework=integration.name,
             python=python,
-            adapter=AdapterSource.of(type(integration)),
+            adapter=self._sources.get(id(integration)) or AdapterSource.of(type(integration)),
             environment=dict(integration.environment),
             exclusive=not integration.cancellable,
         )
-        most = min(limits.max_concurrent_executions or MAX_WORKERS, MAX_WORKERS)
-        idle = IDLE_SECONDS if limits.idle_seconds is None else limits.idle_seconds
-        pool = WorkerPool(
-            spec, size=limits.workers or most, idle_seconds=idle, memory_limit_mb=memory
-        )
+        size, idle = _bounds(limits)
+        pool = WorkerPool(spec, size=size, idle_seconds=idle, memory_limit_mb=memory)
+        if before is not None:
+            pool.adopt(before)
         made = self._pools[integration.name] = _Pooled(integration, key, pool)
         return made
 
@@ -181,8 +210,13 @@ class Placement:
 
     def _retire(self, pooled: _Pooled) -> None:
         task = asyncio.get_running_loop().create_task(pooled.drained())
-        self._retired.add(task)
-        task.add_done_callback(self._retired.discard)
+        self._old[task] = pooled
+        task.add_done_callback(self._drained)
+
+    def _drained(self, task: asyncio.Task[None]) -> None:
+        """Forget an old pool, except where its loop has ended before it did."""
+        if not task.cancelled():
+            self._old.pop(task, None)
 
 
 @dataclass(slots=True)
@@ -236,9 +270,9 @@ class InProcess:
         waiting: Callable[[int], None],  # noqa: ARG002 - nothing is waited for
     ) -> AsyncGenerator[Event, None]:
         """Yield what the framework says."""
-        if inspect.isroutine(self.subject):
-            built = await build_subject(self.subject, request)
-            request = dataclasses.replace(request, subject=built)
+        request = dataclasses.replace(
+            request, subject=await built(self.integration.name, self.subject, request)
+        )
         async with contextlib.aclosing(answer_of(self.integration, request)) as events:
             async for event in events:
                 if not isinstance(event, Event):
@@ -252,6 +286,7 @@ class InWorker:
 
     pool: WorkerPool
     subject: Subject | None = None
+    nested: bool = False  # another run of the framework waits for this one
 
     async def prepare(self) -> None:
         """Start a worker, unless a warm one is there."""
@@ -266,14 +301,24 @@ class InWorker:
     ) -> AsyncGenerator[Event, None]:
         """Yield what the framework says."""
         request = dataclasses.replace(request, subject=None)
-        return self.pool.stream(request, subject=self.subject, log=log, waiting=waiting)
+        return self.pool.stream(
+            request, subject=self.subject, log=log, waiting=waiting, nested=self.nested
+        )
+
+
+def _bounds(limits: Limits) -> tuple[int, float]:
+    """Return how many workers there may be, and how long one may be idle (seconds)."""
+    most = min(limits.max_concurrent_executions or MAX_WORKERS, MAX_WORKERS)
+    idle = IDLE_SECONDS if limits.idle_seconds is None else limits.idle_seconds
+    return limits.workers or most, idle
 
 
 def lock_of(integration: FrameworkIntegration) -> Path | None:
     """Return the file of hashed requirements beside the adapter's own file."""
     if not integration.lock:
         return None
-    return Path(inspect.getfile(type(integration))).parent / integration.lock
+    named = next(cls for cls in type(integration).__mro__ if "lock" in vars(cls))
+    return Path(inspect.getfile(named)).parent / integration.lock
 
 
 def not_installed(integration: FrameworkIntegration, found: Readiness) -> FrameworkNotInstalled:
@@ -282,23 +327,6 @@ def not_installed(integration: FrameworkIntegration, found: Readiness) -> Framew
     return FrameworkNotInstalled(
         f"{integration.name} cannot run here: {reason}",
         hint=found.hint,
-        framework=integration.name,
-    )
-
-
-def _travelling(integration: FrameworkIntegration, subject: Any) -> Subject | None:
-    """Return a subject as it can be sent to a worker: a name, or a builder's source."""
-    if subject is None:
-        return None
-    if isinstance(subject, str):
-        return Subject(subject)
-    if inspect.isfunction(subject):
-        with contextlib.suppress(OSError, TypeError):
-            return Subject(subject.__name__, textwrap.dedent(inspect.getsource(subject)))
-    raise CannotTravel(
-        f"a {type(subject).__name__} cannot be sent to {integration.name}'s worker",
-        hint="pass a function that builds it: it imports what it needs, and is sent as source; "
-        f"or build it in a cell of its own: %%framework {integration.name}",
         framework=integration.name,
     )
 

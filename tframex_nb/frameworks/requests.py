@@ -71,18 +71,26 @@ class ModelAccess:
         It never retries and has no time-out: the run has its own. It speaks plain HTTP to
         loopback, so it asks no proxy and loads no certificates, which would take 20 ms each time.
         """
-        import ssl
-
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
+        return self._client(AsyncOpenAI, DefaultAsyncHttpxClient)
+
+    def blocking_openai_client(self) -> Any:  # an openai.OpenAI
+        """Return the same for code that blocks its thread."""
+        from openai import DefaultHttpxClient, OpenAI
+
+        return self._client(OpenAI, DefaultHttpxClient)
+
+    def _client(self, make: Callable[..., Any], make_http: Callable[..., Any]) -> Any:
+        import ssl
+
         nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts no certificate at all
-        http = DefaultAsyncHttpxClient(trust_env=False, verify=nobody, timeout=None)
-        return AsyncOpenAI(
+        return make(
             base_url=self.base_url,
             api_key=self.api_key,
             max_retries=0,
             timeout=None,
-            http_client=http,
+            http_client=make_http(trust_env=False, verify=nobody, timeout=None),
         )
 
 

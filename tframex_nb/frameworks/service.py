@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any
 
 from tframex_nb.agents.running import closing
-from tframex_nb.errors import FrameworkNotInstalled, InstallFailed, NoFrameworkFits
+from tframex_nb.errors import (
+    FrameworkNotInstalled,
+    InstallFailed,
+    SettingsError,
+)
+from tframex_nb.frameworks._choosing import not_ready
 from tframex_nb.frameworks.base import AgentSpec, ExecutionRequirements
 from tframex_nb.frameworks.configuration import Configuration
 from tframex_nb.frameworks.environments import Environments
-from tframex_nb.frameworks.events import FrameworkChosen
+from tframex_nb.frameworks.events import ConfigurationRefused, FrameworkChosen
 from tframex_nb.frameworks.execute_agent import requirements_of
 from tframex_nb.frameworks.execution import FrameworkEngine, spec_of
-from tframex_nb.frameworks.loader import FrameworkLoader
+from tframex_nb.frameworks.loader import FrameworkLoader, LoadFailure
+from tframex_nb.frameworks.own_steps import NATIVE, OwnSteps
 from tframex_nb.frameworks.placement import Placement, lock_of
-from tframex_nb.frameworks.registry import FrameworkRegistry
+from tframex_nb.frameworks.registry import Closed, FrameworkRegistry, Registered, Replaced
 from tframex_nb.frameworks.resolver import FrameworkResolverService
 from tframex_nb.frameworks.slots import Slots
 from tframex_nb.frameworks.table import rows_of
@@ -30,20 +35,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tframex_nb.agents import BaseAgent
-    from tframex_nb.agents.base import Engine
+    from tframex_nb.agents.engines import Engine
     from tframex_nb.frameworks.base import FrameworkIntegration, ToolHandle
     from tframex_nb.frameworks.config import Limits, RuntimeConfig
     from tframex_nb.frameworks.environments import Environment, InstallPlan, Progress
     from tframex_nb.frameworks.execution import Place
+    from tframex_nb.frameworks.registry import Change
     from tframex_nb.frameworks.resolution import Readiness, Resolution
-    from tframex_nb.messages import Event, Message
-    from tframex_nb.models.base import ChatModel
+    from tframex_nb.messages import Event
     from tframex_nb.models.gateway import Gateway
 
 __all__ = ["Frameworks"]
 
 AUTO = "auto"
-NATIVE = "native"
 
 
 class Frameworks:
@@ -69,10 +73,12 @@ class Frameworks:
         self.resolver = FrameworkResolverService(
             self.registry, self.mapping, self.config, self.readiness, runs=recent_runs
         )
+        self.registry.subscribe(self._changed)
         self._config_path = config_path
         self._slots: dict[str, Slots] = {}
         self._gateway: Gateway | None = None  # made at the first run; its import is not light
-        self._started: asyncio.Task[None] | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._started = False
 
     @property
     def config(self) -> RuntimeConfig:
@@ -80,11 +86,20 @@ class Frameworks:
         return self.configuration.current
 
     async def start(self) -> None:
-        """Read the configuration and find the frameworks, once; later calls cost nothing."""
-        if self._started is None:
-            self._started = asyncio.get_running_loop().create_task(self._discover())
-        await asyncio.shield(self._started)
+        """Read the configuration and find the frameworks, once; later calls cost nothing.
+
+        Raises SettingsError; the next call tries again.
+        """
+        if not self._started:
+            if self._starting is None or self._starting.done():
+                self._starting = asyncio.get_running_loop().create_task(self._discover())
+            await asyncio.shield(self._starting)
         await self._follow()
+
+    @property
+    def counts(self) -> bool:
+        """Whether a run that names no framework is to be given to this service, too."""
+        return self.default != NATIVE or self._own_engine(self._told()) is not None
 
     def limits(self, name: str) -> Limits:
         """Return the limits of a framework, as they are configured now."""
@@ -115,16 +130,17 @@ class Frameworks:
         template = template or getattr(agent, "template_id", "")
         name = framework or getattr(agent, "framework", "") or ("" if template else self.default)
         resolution = None
-        preface: tuple[Event, ...] = ()
+        preface = self._told()
         if name in {"", AUTO}:
             needs = requirements_of(agent, remember=remember)
-            resolution = await self.resolver.resolve(_as_template(agent, template), needs)
+            resolution = await self.resolver.resolve(spec_of(agent, template), needs)
             name = resolution.chosen
             if not name:
-                raise _nothing_ready(resolution)
-            preface = (FrameworkChosen(name, resolution.reason, resolution.better_hint),)
+                raise not_ready(resolution)
+            preface += (FrameworkChosen(name, resolution.reason, resolution.better_hint),)
         if subject is None and self._own_steps(name):
-            return (OwnSteps(preface) if preface else None), resolution
+            named = bool(getattr(agent, "framework", ""))
+            return self._own_engine(preface, always=named), resolution
         integration = self.registry.get_framework(name)
         ready = self.placement.readiness(integration)
         if not ready.ready:
@@ -160,6 +176,7 @@ class Frameworks:
     async def _stream(
         self, agent: BaseAgent, prompt: str, options: dict[str, Any], **choice: Any
     ) -> AsyncIterator[Event]:
+        agent.engines = self
         remember = options.get("remember", True)
         engine, resolution = await self.engine(agent, remember=remember, **choice)
         events = agent.stream(prompt, engine=engine, **options)
@@ -172,7 +189,11 @@ class Frameworks:
     async def rows(self) -> list[dict[str, Any]]:
         """Return a row for each framework, and one for each adapter that failed to load."""
         await self.start()
-        return rows_of(self.registry, self.readiness, self.loader.failures, tuple(recent_runs()))
+        failures, wrong = self.loader.failures, self.configuration.refused
+        if wrong is not None:
+            file = str(self.config.file)
+            failures.append(LoadFailure("configuration", file, wrong.message, wrong.hint))
+        return rows_of(self.registry, self.readiness, failures, tuple(recent_runs()))
 
     async def load(self, target: Any) -> FrameworkIntegration:  # a class, an instance, a path
         """Load an adapter and register it; raises FrameworkLoadError."""
@@ -188,11 +209,10 @@ class Frameworks:
         """Forget a framework and end its workers once they are idle."""
         await self.start()
         await self.loader.unload(name)
-        self.placement.retire(name)
 
     async def plan(self, name: str) -> InstallPlan:
         """Return what installing a framework would fetch and write."""
-        return self.environments.plan(name, await self._lock(name))
+        return await asyncio.to_thread(self.environments.plan, name, await self._lock(name))
 
     async def install(
         self, name: str, *, progress: Callable[[Progress], None], offline: bool = False
@@ -223,9 +243,11 @@ class Frameworks:
 
         Raises SettingsError; then everything stays as it was.
         """
-        if self._started is None:
-            await self.start()
-        changes = self.configuration.reconfigure(path, check=self.resolver.check)
+        if not self._started:
+            with contextlib.suppress(SettingsError):  # the file that counts now is read below
+                await self.start()
+        file = path if path is not None else self.config.file or self._config_path
+        changes = self.configuration.reconfigure(file, check=self.resolver.check)
         await self._apply()
         return (*changes, *self.config.strangers(self.registry.names()), *self.config.notes)
 
@@ -238,7 +260,7 @@ class Frameworks:
         """Return what a resolution would say of every candidate."""
         await self.start()
         spec = AgentSpec("agent", "agent", template_id)
-        asked = spec if agent is None else _as_template(agent, template_id)
+        asked = spec if agent is None else spec_of(agent, template_id)
         return await self.resolver.explain(asked, requirements)
 
     async def run_cell(
@@ -252,17 +274,18 @@ class Frameworks:
     ) -> None:
         """Run source in a framework's worker, where later runs find what it defines."""
         await self.start()
-        pool = self.placement.pool(self.registry.get_framework(name))
-        await pool.run_cell(source, tools=tools, log=log, cell_id=cell_id)
+        with self.registry.pin(name) as integration, self.placement.hold(integration) as pool:
+            await pool.run_cell(source, tools=tools, log=log, cell_id=cell_id)
 
     async def aclose(self) -> None:
         """End the workers, the frameworks and the gateway."""
-        if self._started is not None:
-            await asyncio.wait({self._started})
-        await self.placement.aclose()
-        await self.registry.aclose()
-        if self._gateway is not None:
-            await self._gateway.aclose()
+        if self._starting is not None and not self._starting.done():
+            await asyncio.wait({self._starting})
+        async with contextlib.AsyncExitStack() as stack:
+            if self._gateway is not None:
+                stack.push_async_callback(self._gateway.aclose)
+            stack.push_async_callback(self.registry.aclose)
+            await self.placement.aclose()
 
     def _own_steps(self, name: str) -> bool:
         """Whether an agent's own steps are meant; those are there whatever is loaded."""
@@ -279,11 +302,20 @@ class Frameworks:
         self.registry.get_framework(name).version = self.readiness(name).version
         self.registry.refresh(name)
 
+    def _changed(self, change: Change) -> None:
+        """Let the workers follow their adapters."""
+        match change:
+            case Closed():
+                replaced = change.name in self.registry
+                self.placement.retire(change.integration, replaced=replaced)
+            case Registered() | Replaced() if change.name in self.registry:
+                self.placement.learn(self.registry.get_framework(change.name))
+
     async def _follow(self) -> None:
         """Take in what has changed on disk, where the configuration asks for it."""
         if self.config.discovery.watch:
-            if self.configuration.changed():
-                await self.reconfigure()
+            if self.configuration.follow(check=self.resolver.check):
+                await self._apply()
             if self.loader.changed():
                 await self.loader.refresh()
 
@@ -298,11 +330,25 @@ class Frameworks:
         self.environments.configured = self.config.environments
         for name in self._slots:
             self._slots_of(name)
+        self.placement.adjust()
         await self.loader.discover_and_load_frameworks()
         for name in self.registry.names():
             if version := self.readiness(name).version:
                 self.registry.get_framework(name).version = version
                 self.registry.refresh(name)
+        self._started = True
+
+    def _told(self) -> tuple[Event, ...]:
+        """Return what runs have to say of the configuration."""
+        wrong = self.configuration.refused
+        return () if wrong is None else (ConfigurationRefused(wrong.message),)
+
+    def _own_engine(self, preface: tuple[Event, ...], *, always: bool = False) -> Engine | None:
+        """Return an engine of an agent's own steps, where there is something to add to them."""
+        slots, timeout = self._slots_of(NATIVE), self.limits(NATIVE).timeout_seconds
+        if not (preface or always) and slots.limit is None and timeout is None:
+            return None
+        return OwnSteps(preface, slots=slots, timeout=timeout)
 
     def _engine(
         self,
@@ -321,11 +367,16 @@ class Frameworks:
         )
 
     @contextlib.contextmanager
-    def _enter(self, name: str, subject: Any) -> Iterator[Place]:  # as ``_engine`` has it
+    def _enter(
+        self,
+        name: str,
+        subject: Any,  # as ``_engine`` has it
+        nested: bool,
+    ) -> Iterator[Place]:
         """Hold the adapter that the run begins with, and the place where it runs."""
         with (
             self.registry.pin(name) as integration,
-            self.placement.enter(integration, subject) as place,
+            self.placement.enter(integration, subject, nested=nested) as place,
         ):
             yield place
 
@@ -345,41 +396,3 @@ class Frameworks:
                 framework=name,
             )
         return lock
-
-
-class OwnSteps:
-    """An agent's own steps, with something to say before them."""
-
-    framework = NATIVE
-
-    def __init__(self, preface: tuple[Event, ...]) -> None:
-        self._preface = preface
-
-    async def steps(
-        self,
-        agent: BaseAgent,
-        messages: list[Message],
-        *,
-        model: ChatModel,
-        **params: Any,  # sampling parameters go to the endpoint unchanged
-    ) -> AsyncIterator[Event]:
-        """Yield the preface and the agent's own steps."""
-        preface, self._preface = self._preface, ()
-        for event in preface:
-            yield event
-        async with closing(agent.steps(messages, model=model, **params)) as events:
-            async for event in events:
-                yield event
-
-
-def _nothing_ready(resolution: Resolution) -> NoFrameworkFits:
-    fit = ", ".join(each.name for each in resolution.candidates if not each.excluded)
-    error = NoFrameworkFits(
-        f"what fits this agent cannot run here: {fit}", hint=resolution.better_hint
-    )
-    error.resolution = resolution
-    return error
-
-
-def _as_template(agent: BaseAgent, template: str) -> AgentSpec:
-    return dataclasses.replace(spec_of(agent), template_id=template)

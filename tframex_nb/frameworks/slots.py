@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 __all__ = ["Slots"]
+
+# Per task by nature: a tool's task knows the slots of the runs that wait for the tool.
+_lent: contextvars.ContextVar[tuple[Slots, ...]] = contextvars.ContextVar(
+    "tframex_lent", default=()
+)
 
 
 class Slots:
@@ -36,12 +42,30 @@ class Slots:
         self._limit = limit
         self._admit()
 
+    @property
+    def lent(self) -> bool:
+        """Whether a run that holds a slot here waits for what runs now."""
+        return self in _lent.get()
+
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[None]:
+        """Let the runs that begin inside the block, such as a tool's, share the slot held here."""
+        token = _lent.set((*_lent.get(), self))
+        try:
+            yield
+        finally:
+            _lent.reset(token)
+
     @contextlib.asynccontextmanager
     async def take(self, tell: Callable[[int], None]) -> AsyncIterator[None]:
         """Hold a slot in the block; ``tell`` is given how many are ahead, and -1 at the end.
 
-        ``tell`` is called only where there is a wait.
+        ``tell`` is called only where there is a wait. A run inside another one shares its slot:
+        it would wait for itself.
         """
+        if self.lent:
+            yield
+            return
         if self._free and not self._queue:
             self.running += 1
         else:

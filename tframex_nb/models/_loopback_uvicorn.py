@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PromptServer", "QuietProtocol", "prompt_server"]
 
+PATIENCE = 10.0  # seconds in which a client has to say what it wants
+IDLE = 256  # connections on which nothing is asked; beyond, the longest idle is cut
+
 
 class PromptServer(uvicorn.Server):
     """uvicorn's server, which sleeps while nothing happens, and cuts what is being sent to stop.
@@ -45,12 +48,54 @@ class PromptServer(uvicorn.Server):
 
 
 class QuietProtocol(H11Protocol):
-    """uvicorn's own protocol, silent: it would print an error at each answer that is cut."""
+    """uvicorn's own protocol, silent: it would print an error at each answer that is cut.
+
+    Any process on this machine can connect. One that asks nothing, or never comes to the end of
+    its question, must not use up the kernel's file descriptors.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # uvicorn's own arguments
         super().__init__(*args, **kwargs)
         # Outside the tree of loggers, so that no handler of the user shows it
         self.logger = logging.Logger("loopback", logging.CRITICAL + 1)  # noqa: LOG001 - see above
+        self.heard = self.loop.time()
+        self._due: asyncio.TimerHandle | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether no question is being answered here."""
+        answered = self.cycle is None or self.cycle.response_complete
+        return answered and not self.transport.is_closing()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn types it wider
+        """Take a connection, in place of the longest idle one where there are many."""
+        super().connection_made(transport)
+        idle = [each for each in self.connections if isinstance(each, QuietProtocol) and each.idle]
+        if len(idle) > IDLE:
+            min(idle, key=lambda each: each.heard).transport.abort()
+        self._expect()
+
+    def data_received(self, data: bytes) -> None:
+        """Take a piece of a question; the first begins the time that it may take."""
+        super().data_received(data)
+        self.heard = self.loop.time()
+        self._expect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._forget()
+        super().connection_lost(exc)
+
+    def _expect(self) -> None:
+        if not self.idle:
+            self._forget()
+        elif self._due is None:
+            self._due = self.loop.call_later(PATIENCE, self.transport.abort)
+
+    def _forget(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
 
 
 def prompt_server(app: ASGIApp) -> PromptServer:

@@ -212,7 +212,13 @@ class Questions:
         names = self.session.tool_names.get(existing) if existing is not None else None
         if options.tools is not None:
             names = _names(options.tools)
-        return None if names is None else [self._look_up("--tools", name) for name in names]
+        if names is None:
+            return None
+        found = [self._look_up("--tools", name) for name in names]
+        for each in found:  # an agent that is asked as a tool may run on another framework
+            if getattr(each, "framework", "") and hasattr(each, "engines"):
+                each.engines = self.session.runtime.frameworks
+        return found
 
     def _said(
         self, options: Any, existing: BaseAgent | None, *, literal: bool

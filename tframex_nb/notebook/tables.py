@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tframex_nb.dataframes import frame
-from tframex_nb.markdown import escape_inline
+from tframex_nb.markdown import clean, escape_inline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -43,13 +43,13 @@ class Table:
         return "\n".join(lines) + (f"\n\n*{escape_inline(self.note)}*" if self.note else "")
 
     def __str__(self) -> str:
-        grid = [self.columns, *self.rows]
+        grid = [self.columns, *(tuple(map(_flat, row)) for row in self.rows)]
         widths = [max(len(row[i]) for row in grid) for i in range(len(self.columns))]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in grid
         ]
-        return "\n".join([*lines, self.note] if self.note else lines)
+        return "\n".join([*lines, clean(self.note)] if self.note else lines)
 
     __repr__ = __str__
 
@@ -60,8 +60,12 @@ class Table:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else clean(str(value))
 
 
 def _row(cells: tuple[str, ...]) -> str:
-    return "| " + " | ".join(" ".join(cell.split()) for cell in cells) + " |"
+    return "| " + " | ".join(map(_flat, cells)) + " |"
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 import tframex_nb
 from tframex_nb.errors import FrameworkLoadError, WorkerUnavailable
@@ -144,7 +145,8 @@ def test_the_source_of_a_class_in_a_file_is_its_file() -> None:
 
 @pytest.fixture
 def shell() -> Iterator[InteractiveShell]:
-    shell = InteractiveShell()
+    quiet = Config({"HistoryManager": {"enabled": False}})  # older ones keep its database open
+    shell = InteractiveShell(config=quiet)
     main = sys.modules["__main__"]
     sys.modules["__main__"] = shell.user_module
     yield shell

@@ -143,6 +143,7 @@ async def _assistant(request: AgentExecutionRequest, stack: contextlib.AsyncExit
         max_retries=0,
         model_info=_INFO,
         include_name_in_message=False,
+        http_client=request.model.openai_client()._client,  # noqa: SLF001 - the only door to it
         **options,
     )
     stack.push_async_callback(client.close)

@@ -267,6 +267,12 @@ def _model(request: AgentExecutionRequest) -> Any:  # a crewai.LLM
     class Model(OpenAICompletion):  # type: ignore[misc]  # crewai is not typed
         _calls: int = PrivateAttr(default=0)
 
+        def _build_sync_client(self) -> Any:
+            return request.model.blocking_openai_client()
+
+        def _build_async_client(self) -> Any:
+            return request.model.openai_client()
+
         def call(self, *args: Any, **options: Any) -> Any:  # as CrewAI calls it
             """Count: CrewAI would make one more call when the steps are used up."""
             self._calls += 1

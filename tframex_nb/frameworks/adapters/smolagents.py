@@ -165,6 +165,9 @@ def _agent(
     )
 
     class Model(OpenAIModel):  # type: ignore[misc]  # smolagents is not typed
+        def create_client(self) -> Any:
+            return request.model.blocking_openai_client()
+
         def generate(self, *args: Any, tools_to_call_from: Any = None, **options: Any) -> Any:
             """Stream, and return the whole.
 
@@ -190,13 +193,7 @@ def _agent(
             hint="raise max_steps, or ask for less at a time",
         )
 
-    model = Model(
-        request.model.name,
-        api_base=request.model.base_url,
-        api_key=request.model.api_key,
-        retry=False,
-        client_kwargs={"max_retries": 0},
-    )
+    model = Model(request.model.name, retry=False)
     config = request.agent.configuration
     agent = (CodeAgent if config.get("code") else ToolCallingAgent)(
         tools=[_tool(handle) for handle in request.tools],

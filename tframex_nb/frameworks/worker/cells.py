@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextvars
-import functools
 import inspect
 import linecache
 import sys
@@ -17,7 +16,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from tframex_nb.errors import FrameworkFailed, nearest
-from tframex_nb.frameworks.base import build_subject
+from tframex_nb.frameworks.base import build_subject, is_builder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -84,7 +83,7 @@ class Cells:
                 f"no cell of this framework has defined {name!r}", hint=nearest(name, known)
             )
         found = namespace[name]
-        if _is_builder(found):
+        if is_builder(found):
             return await build_subject(found, request)
         return found
 
@@ -132,12 +131,6 @@ async def _execute(source: str, filename: str, namespace: dict[str, Any]) -> Non
     result = eval(code, namespace)  # noqa: S307 - running the user's cell is what this is for
     if inspect.iscoroutine(result):
         await result
-
-
-def _is_builder(found: object) -> bool:
-    """Whether it makes the object, and is none itself: frameworks' objects are instances."""
-    kinds = (type, functools.partial)
-    return inspect.isroutine(found) or isinstance(found, kinds)
 
 
 def _arguments(

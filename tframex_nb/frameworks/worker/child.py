@@ -93,6 +93,7 @@ async def _serve(module: str, class_name: str, incoming: int, outgoing: int) -> 
     try:
         integration = getattr(importlib.import_module(module), class_name)()
         await integration.initialize()
+        os.environ.pop("PYTHON_DOTENV_DISABLED", None)  # the user's cells may read their .env
     except BaseException as exc:  # noqa: BLE001 - carried to the kernel, whatever it is
         wire.send(_failure("", exc))
         wire.finish()

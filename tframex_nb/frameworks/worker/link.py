@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tframex_nb.errors import FrameworkFailed
 from tframex_nb.frameworks.worker.protocol import (
+    MAX_LINE,
     WINDOW,
     Credit,
     ProtocolError,
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from tframex_nb.messages import Event
 
 __all__ = ["Link"]
+
+HELD = 2 * MAX_LINE  # bytes that wait to be read: a worker that keeps to WINDOW stays below
+CALLS = 1000  # tool calls of a run at once
 
 
 class Link:
@@ -49,15 +53,22 @@ class Link:
         self._send = send
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
-        self._batches: deque[Events] = deque()
+        self._batches: deque[tuple[Events, int]] = deque()
+        self._held = 0
         self._owed = 0
         self._error: Exception | None = None
         self._wake: asyncio.Future[None] | None = None
         self._calls: dict[int, asyncio.Task[None]] = {}
 
-    def feed(self, batch: Events) -> None:
-        """Take events that have come."""
-        self._batches.append(batch)
+    def feed(self, batch: Events, size: int) -> None:
+        """Take events that have come in ``size`` bytes.
+
+        Raises ProtocolError for a worker that does not wait until they are read.
+        """
+        self._held += size
+        if self._held > HELD:
+            raise ProtocolError(f"over {HELD:,} bytes of events that nobody has read yet")
+        self._batches.append((batch, size))
         self._notify()
 
     def end(self, error: Exception | None = None) -> None:
@@ -76,6 +87,10 @@ class Link:
 
     def call(self, message: Call) -> None:
         """Call a tool of the notebook, and send what it says."""
+        if message.call in self._calls or len(self._calls) >= CALLS:
+            late = f"call {message.call} is under way already, or {CALLS} others are"
+            self._send(encode(Result(message.call, "", late)))
+            return
         task = self._loop.create_task(self._answer(message), context=self._context)
         self._calls[message.call] = task
         task.add_done_callback(lambda _: self._calls.pop(message.call, None))
@@ -92,11 +107,12 @@ class Link:
                 raise StopAsyncIteration
             self._wake = self._loop.create_future()
             await self._wake
-        batch = self._batches.popleft()
+        batch, size = self._batches.popleft()
+        self._held -= size
         self._owed += batch.weight
         try:
             return list(map(event_from_dict, batch.events))
-        except (ValueError, TypeError, KeyError) as exc:
+        except (ValueError, TypeError, KeyError, AttributeError) as exc:
             raise FrameworkFailed(f"the adapter sent an event that nobody knows: {exc}") from exc
 
     def _pay(self) -> None:

@@ -214,7 +214,7 @@ class Worker:
         """Take what came through the pipe."""
         try:
             for line in self._lines.feed(chunk):
-                self._take(decode(line))
+                self._take(decode(line), len(line))
         except ProtocolError as exc:
             self._refuse(f"it broke the protocol: {exc}")
 
@@ -249,7 +249,7 @@ class Worker:
         self._calm.set()
         self._ended(self, crashed)
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: Message, size: int) -> None:
         match message:
             case Hello():
                 self._greet(message)
@@ -258,7 +258,7 @@ class Worker:
                 self._timer.cancel()
                 self._begun.set()
             case Events() if message.run in self._runs:
-                self._runs[message.run].feed(message)
+                self._runs[message.run].feed(message, size)
             case Call():
                 self._call(message)
             case Done():

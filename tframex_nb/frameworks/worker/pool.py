@@ -93,12 +93,14 @@ class WorkerPool:
         subject: Subject | None = None,
         log: Callable[[str], None] = _nobody,
         waiting: Callable[[int], None] = _nobody,
+        nested: bool = False,
     ) -> AsyncGenerator[Event, None]:
         """Yield the events of one answer; ``request.tools`` are called on this loop.
 
         ``log`` gets what is printed in the worker, line by line; ``waiting`` how many runs are
-        ahead where this one has to wait, and -1 when it goes on. Closing the generator cancels
-        the run, kills it where it cannot be, and waits for neither. Raises WorkerCrashed,
+        ahead where this one has to wait, and -1 when it goes on. A ``nested`` run gets a worker
+        at once: another run waits for it, and may hold the last one. Closing the generator
+        cancels the run, kills it where it cannot be, and waits for neither. Raises WorkerCrashed,
         WorkerUnavailable, MemoryLimitExceeded, CannotTravel, FrameworkFailed, and our own errors
         that the adapter raised.
         """
@@ -106,7 +108,7 @@ class WorkerPool:
         wanted = None if subject is None else [subject.name, subject.source]
         line = self._encode(Start(run, pack_request(request), wanted))
         tools = {tool.name: tool for tool in request.tools}
-        worker = await self._enter(waiting, log)
+        worker = await self._enter(waiting, log, nested=nested)
         link = worker.begin(run, line, tools=self._cell_tools | tools, log=log)
         try:
             async for batch in link:
@@ -161,6 +163,18 @@ class WorkerPool:
             for w in self._alive()
         ]
 
+    def resize(self, size: int, *, idle_seconds: float) -> None:
+        """Set other bounds; who waits for a worker may get one now, and none is ended for it."""
+        more, self._size = size - self._size, size
+        self._idle_seconds = idle_seconds
+        for _ in range(more):
+            self._wake()
+
+    def adopt(self, other: WorkerPool) -> None:
+        """Run the cells of another pool in the workers of this one, too: it takes its place."""
+        self._cells = dict(other._cells)
+        self._cell_tools = dict(other._cell_tools)
+
     def reset(self) -> None:
         """Forget the crashes, so that a worker may be started again at once."""
         self._crashes.clear()
@@ -179,9 +193,11 @@ class WorkerPool:
             await asyncio.gather(*(worker.gone for worker in workers))
         self._workers.clear()
 
-    async def _enter(self, waiting: Callable[[int], None], log: Callable[[str], None]) -> Worker:
+    async def _enter(
+        self, waiting: Callable[[int], None], log: Callable[[str], None], *, nested: bool = False
+    ) -> Worker:
         """Return a worker that is ready and has run all cells; it is held until released."""
-        worker = await self._acquire(waiting)
+        worker = await self._acquire(waiting, nested=nested)
         try:
             await self._catch_up(worker, log)
         except BaseException:
@@ -194,11 +210,12 @@ class WorkerPool:
         worker.idle_since = time.monotonic()
         self._wake()
 
-    async def _acquire(self, waiting: Callable[[int], None]) -> Worker:
+    async def _acquire(self, waiting: Callable[[int], None], *, nested: bool) -> Worker:
         told = False
         while True:
             self._bind()
-            worker = None if self._queue and not told else self._choose()
+            behind = self._queue and not (told or nested)
+            worker = None if behind else self._choose(beyond=nested)
             if worker is None:
                 waiting(len(self._queue))
                 await self._turn(first=told)
@@ -237,14 +254,14 @@ class WorkerPool:
     def _alive(self) -> list[Worker]:
         return [worker for worker in self._workers if worker.usable]
 
-    def _choose(self) -> Worker | None:
+    def _choose(self, *, beyond: bool) -> Worker | None:
         """Return a worker for one more run, or None where the run has to wait."""
         alive = self._alive()
         best = min(alive, key=lambda worker: worker.holds, default=None)
         crowd = 1 if self.spec.exclusive else CROWD
         if best is not None and best.holds < crowd:
             return best
-        if len(alive) < self._size:
+        if len(alive) < self._size or (beyond and self.spec.exclusive):
             return self._start()
         return None if self.spec.exclusive else best
 

@@ -198,6 +198,17 @@ Message: TypeAlias = (
 
 _KINDS: dict[str, type[Message]] = {kind.t: kind for kind in Message.__args__}
 _FIELDS = {kind: tuple(f.name for f in fields(kind)) for kind in _KINDS.values()}
+# What JSON must give for each annotation above: a worker may send anything.
+_JSON: dict[str, type | tuple[type, ...]] = {
+    "int": int,
+    "str": str,
+    "bool": bool,
+    "dict[str, Any]": dict,
+    "dict[str, Any] | str": (dict, str),
+    "list[dict[str, Any]]": list,
+    "list[str] | None": (list, type(None)),
+}
+_TYPES = {kind: tuple((f.name, _JSON[str(f.type)]) for f in fields(kind)) for kind in _FIELDS}
 
 
 def encode(message: Message) -> bytes:
@@ -218,13 +229,20 @@ def encode_events(run: str, pieces: list[str]) -> bytes:
 
 
 def decode(line: bytes) -> Message:
-    """Read a line; raises ProtocolError."""
+    """Read a line; raises ProtocolError, also where a field is not of the type that it has here."""
     try:
         data = json.loads(line)
-        return _KINDS[data.pop("t")](**data)
-    except (ValueError, TypeError, KeyError, AttributeError) as exc:
+        return _checked(_KINDS[data.pop("t")](**data))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
         start = line[:80].decode(errors="replace")
         raise ProtocolError(f"not a line of protocol {PROTOCOL}: {start!r}") from exc
+
+
+def _checked(message: Message) -> Message:
+    for name, wanted in _TYPES[type(message)]:
+        if not isinstance(getattr(message, name), wanted):
+            raise TypeError(name)
+    return message
 
 
 def _bounded(line: bytes) -> bytes:

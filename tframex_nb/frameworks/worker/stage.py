@@ -2,12 +2,14 @@
 
 The folder stands in the user's cache and is named by the hash of what is in it, so that kernels
 share it and a changed adapter gets another one. Each file is replaced in one step, and a kernel
-completes the whole folder before it starts a worker there: two may do that at once.
+completes the whole folder before it starts a worker there: two may do that at once. A worker runs
+what lies in it, so nobody else may write there.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -57,7 +59,10 @@ class Stage:
         stem = stem if stem.isidentifier() and not stem.startswith("_") else "adapter"
         files = _files()
         files[f"{_ADAPTERS}/{stem}.py"] = adapter.source
-        folder = (root or cache_folder() / "workers") / _digest(files)
+        place = root or cache_folder() / "workers"
+        folder = place / _digest(files)
+        for each in (place.parent, place, folder) if root is None else (place, folder):
+            _own(each)
         for name, text in files.items():
             _write(folder / "tframex_nb" / name, text)
         os.utime(folder)
@@ -75,10 +80,13 @@ def cache_folder() -> Path:
 
 
 def _files() -> dict[str, str]:
-    """Return the files of every stage: the protocol, the child, what adapters share."""
+    """Return the files of every stage: the protocol, the child, and the adapters.
+
+    All of these, since an adapter of the user's may be made of one of ours.
+    """
     package = Path(tframex_nb.__file__).parent
-    shared = sorted(path.name for path in (package / _ADAPTERS).glob("_*.py"))
-    names = [*_STAGED, *(f"{_ADAPTERS}/{name}" for name in shared if name != "__init__.py")]
+    adapters = sorted(path.name for path in (package / _ADAPTERS).glob("*.py"))
+    names = [*_STAGED, *(f"{_ADAPTERS}/{name}" for name in adapters if name != "__init__.py")]
     files = {name: (package / name).read_text(encoding="utf-8") for name in names}
     return files | {f"{folder}__init__.py": _INIT for folder in _PACKAGES}
 
@@ -88,6 +96,17 @@ def _digest(files: dict[str, str]) -> str:
     for name in sorted(files):
         digest.update(f"{name}\0{files[name]}\0".encode())
     return digest.hexdigest()[:20]
+
+
+def _own(folder: Path) -> None:
+    """Make a folder that only this user can write to; raises OSError where it is another's."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = folder.stat()
+    if found.st_uid != os.getuid():
+        why = "it is another user's; set XDG_CACHE_HOME to a folder of your own"
+        raise PermissionError(errno.EPERM, why, str(folder))
+    if found.st_mode & 0o022:
+        folder.chmod(0o700)
 
 
 def _write(path: Path, text: str) -> None:

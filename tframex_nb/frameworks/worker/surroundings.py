@@ -31,6 +31,9 @@ _KEPT = {
     "XDG_CONFIG_HOME",
     "XDG_DATA_HOME",
 }
+# Some frameworks read the .env of the working directory when they are imported: its keys are none
+# of theirs, and in a stranger's folder it would name their servers. A cell may read it later.
+_QUIET = {"PYTHON_DOTENV_DISABLED": "1"}
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -51,4 +54,4 @@ def worker_environment(
         direct = ",".join(dict.fromkeys(hosts))
         proxies |= {"no_proxy": direct, "NO_PROXY": direct}
     path = os.pathsep.join(filter(None, (str(python.parent), kept.get("PATH", ""))))
-    return {**kept, **proxies, "PATH": path, **own}
+    return {**kept, **proxies, **_QUIET, "PATH": path, **own}

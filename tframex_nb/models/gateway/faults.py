@@ -48,6 +48,8 @@ _KINDS: tuple[tuple[type[Exception], int, str, str], ...] = (
 )
 
 
+_LONGEST = 86_400  # seconds of a pause that are passed on
+
 _ASKED_ONCE: tuple[tuple[bytes, bytes], ...] = ((b"x-should-retry", b"false"),)
 
 
@@ -64,18 +66,27 @@ class WireFault:
 
 
 def fault_on_the_wire(fault: Exception) -> WireFault:
-    """Return what a client sees of ``fault``."""
+    """Return what a client sees of ``fault``: not where the model is, nor what a user should do.
+
+    The run fails with the fault itself; a framework needs to know no more than that.
+    """
     status, code, what = _kind(fault)
     headers = _ASKED_ONCE
     pause = getattr(fault, "retry_after", None)
-    if pause is not None:
+    if pause is not None and 0 <= pause <= _LONGEST:
         headers = (*headers, (b"retry-after", str(math.ceil(pause)).encode()))
-    return WireFault(status, _error(str(fault) or type(fault).__name__, code, what), headers)
+    return WireFault(status, _error(_said(fault), code, what), headers)
 
 
 def refusal_on_the_wire(status: int, message: str, code: str) -> WireFault:
     """Return a refusal of the gateway's own."""
     return WireFault(status, _error(message, code, _BAD))
+
+
+def _said(fault: Exception) -> str:
+    text = str(getattr(fault, "message", "") or fault) or type(fault).__name__
+    place = getattr(fault, "url", "")
+    return text.replace(place, "the model") if place else text
 
 
 def _kind(fault: Exception) -> tuple[int, str, str]:
