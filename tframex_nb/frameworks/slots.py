@@ -89,7 +89,7 @@ class Slots:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():  # admitted in the same moment
                 self.running -= 1
-            else:
+            elif turn in self._queue:  # whoever left in this moment has passed it by
                 self._queue.remove(turn)
             self._admit()
             raise
