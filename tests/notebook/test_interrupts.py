@@ -91,8 +91,8 @@ def test_interrupt_while_an_expression_is_evaluated(kernel, clock):
 
 def test_the_next_cells_are_aborted_and_the_kernel_is_fine(kernel, clock):
     """Run All stops where the user stopped it; the next run works."""
-    cell = kernel.start("%%agent -m text-100000-r100\ngo")
-    queued = kernel.start("print('never')")
+    cell = kernel.start("%%agent -m text-100000-r100\ngo", stop_on_error=True)
+    queued = kernel.start("print('never')", stop_on_error=True)
     cell.wait_for("ZQ0")
     stop(kernel, cell)
     kernel.wait(queued)

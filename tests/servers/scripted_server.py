@@ -160,8 +160,8 @@ class ScriptedServer:
                     raise
                 finally:
                     self.busy -= 1
-        except (ConnectionError, asyncio.CancelledError):
-            pass
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the client went, in the middle of its question perhaps
         finally:
             writer.close()
             with contextlib.suppress(ConnectionError, asyncio.CancelledError):
