@@ -7,6 +7,7 @@ import os
 import queue
 import re
 import signal
+import socket
 import sys
 import threading
 import time
@@ -116,6 +117,7 @@ class Kernel:
         streams = {"stdout": log, "stderr": log} if log is not None else {}
         self.manager.start_kernel(env={**os.environ, **(env or {})}, cwd=cwd, **streams)
         self.client = self.manager.client()
+        self._wait_bound()
         self.cells: dict[str, Cell] = {}
         self.strays: list[Message] = []  # that belong to no cell
         self._context = zmq.Context()
@@ -195,6 +197,24 @@ class Kernel:
         self._context.term()
         self.manager.cleanup_resources()
         self.client.context.destroy(linger=0)
+
+    def _wait_bound(self) -> None:
+        """Wait until the kernel listens on every port.
+
+        A channel that is refused connects again later, with a socket that a test would own.
+        """
+        client = self.client
+        ports = (client.shell_port, client.iopub_port, client.stdin_port, client.control_port)
+        end = time.monotonic() + 60
+        for port in ports:
+            while True:
+                try:
+                    socket.create_connection(("127.0.0.1", port), 1).close()
+                    break
+                except ConnectionRefusedError:
+                    if time.monotonic() > end:
+                        raise
+                    time.sleep(0.05)
 
     def _wait_ready(self) -> None:
         for _ in range(120):

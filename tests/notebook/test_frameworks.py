@@ -273,6 +273,24 @@ def test_why_shows_every_candidate_and_returns_the_resolution(shout):
     assert "chosen: shout" not in refused.displays[0]["text/plain"]
 
 
+def test_show_tells_the_health_of_what_runs_here(shout):
+    """An adapter says how it is; one that cannot say so is told of, and the table stays."""
+    assert "ok" in health(shout)
+    shout.run(
+        "async def ill(self):\n    raise OSError('no disk')\n"
+        "type(get_ipython().find_cell_magic('agent').__self__.session.runtime.frameworks"
+        ".registry.get_framework('shout')).health = ill"
+    )
+    assert "OSError: no disk" in health(shout)
+
+
+def health(kernel) -> str:
+    cell = kernel.run("%frameworks show shout")
+    assert cell.status == "ok", cell.error
+    lines = cell.displays[0]["text/plain"].splitlines()
+    return next(line for line in lines if "health" in line)
+
+
 def test_a_template_of_the_notebook_is_resolved_and_listed(shout):
     """What a cell says of a template holds for the next resolution."""
     made = shout.run("%frameworks template herald --prefer shout --capability streaming")

@@ -56,12 +56,6 @@ class Lock:
         found = _REQUIRES.search(self.text)
         return found[1].strip() if found else ANY_PYTHON
 
-    def allows(self, version: str) -> bool:
-        """Whether a Python of this version may have the environment."""
-        from packaging.specifiers import SpecifierSet
-
-        return SpecifierSet(self.requires_python).contains(version, prereleases=True)
-
     def packages(self, version: str) -> int:
         """Return how many distributions it installs on this system with this Python."""
         minor = ".".join(version.split(".")[:2])

@@ -114,12 +114,22 @@ async def _show(frameworks: Frameworks, options: Any) -> Table:  # argparse's Na
         ("state", "ready" if ready.ready else ready.reason),
         ("mode", ready.mode),
         ("next", "" if ready.ready else ready.hint),
+        ("health", await _health(found) if ready.mode == "in-process" else ""),
         ("from", frameworks.loader.origin(name)),
         ("templates", ", ".join(found.get_supported_templates())),
         *((each, _described(can[each])) for each in _sorted(can)),
         *((f"configuration.{key}", means) for key, means in found.configuration.items()),
     ]
     return Table.of((name, ""), [row for row in rows if row[1]])
+
+
+async def _health(found: FrameworkIntegration) -> str:
+    """Return what an adapter that runs in this process says of itself; it is foreign code."""
+    try:
+        health = await found.health()
+    except Exception as exc:  # noqa: BLE001 - the wall around an adapter: told, and no more
+        return f"could not be told: {type(exc).__name__}: {exc}"
+    return health.detail or ("ok" if health.ok else "not ok")
 
 
 async def _why(frameworks: Frameworks, options: Any) -> Resolution:  # argparse's Namespace
