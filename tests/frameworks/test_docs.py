@@ -112,7 +112,7 @@ def test_the_sizes_that_people_read_elsewhere_are_those_of_the_table():
     """The tour and the README tell the size of the big one."""
     cells = next(line for line in installs() if line.startswith("| crewai"))
     fetch, disk = cells.strip("| ").split(" | ")[3:]
-    tour = (ROOT / "notebooks" / "02-frameworks.ipynb").read_text(encoding="utf-8")
+    tour = (ROOT / "notebooks" / "05-frameworks.ipynb").read_text(encoding="utf-8")
     assert f"{fetch} MB to fetch, {disk} MB on disk" in tour
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"{fetch} MB to fetch, {disk} MB on disk" in readme
