@@ -219,9 +219,10 @@ def test_a_run_that_was_just_shown_is_no_second_transcript(terminal: Terminal) -
 
 def test_tables_are_plain_text(terminal: Terminal) -> None:
     terminal.run("%%agent\ngo")
-    *_, last = terminal.run("%runs").split("\n")
-    assert last.startswith("agent")
-    assert not re.search(r"\d\.\d{6}", last)
+    *_, row, session = terminal.run("%runs").split("\n")
+    assert row.startswith("agent")
+    assert not re.search(r"\d\.\d{6}", row)
+    assert session.startswith("this session: ")
 
 
 @pytest.mark.parametrize(
