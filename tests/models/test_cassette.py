@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import threading
+from decimal import Decimal
 
 import pytest
 from scripted_server import Say, ScriptedServer
 
-from tframex_nb import Agent
+from tframex_nb import Agent, Budget
 from tframex_nb.errors import (
     AuthError,
+    BudgetExceeded,
     CassetteMiss,
     ConnectionFailed,
     RateLimited,
@@ -531,3 +534,45 @@ def test_importing_it_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_a_budget_stopped_or_refused_ends_in_replay_as_it_did(path, server):
+    """The notebook of today is the test of tomorrow, its budget cells too."""
+    server.say(Say(["word "] * 400))
+    told = []
+    for mode in ("record", "replay"):
+        shared = shared_cassettes()
+        shared.use(mode, folder=path.parent, name=path.stem)
+        try:
+            for cap in (100, 1):
+                agent = Agent("writer", model_of(server))
+                with pytest.raises(BudgetExceeded) as caught:
+                    agent.run_sync("Go on.", budget=Budget(max_tokens_total=cap))
+                error = caught.value
+                told.append((str(error), error.hint, error.spent, error.cap, agent.last.text))
+        finally:
+            shared.use("off")
+    stopped, refused = told[:2]
+    assert stopped[-1].startswith("word word")
+    assert refused[-1] == ""
+    assert told[2:] == [stopped, refused]
+    assert len(server.requests) == 1
+
+
+def test_a_budget_in_dollars_is_kept_exactly(path, server):
+    """What was spent is a Decimal before and after."""
+    server.say(Say(["word "] * 400))
+    prices = {"m": {"input": "0.5", "output": "1.5"}}
+    os.environ["TFRAMEX_PRICES"] = json.dumps(prices)
+    caught = []
+    try:
+        for mode in ("record", "replay"):
+            shared_cassettes().use(mode, folder=path.parent, name=path.stem)
+            with pytest.raises(BudgetExceeded) as error:
+                Agent("w", model_of(server)).run_sync("Go on.", budget=Budget(max_cost="0.0001"))
+            caught.append((error.value.spent, error.value.cap))
+    finally:
+        shared_cassettes().use("off")
+        del os.environ["TFRAMEX_PRICES"]
+    assert caught[0] == caught[1]
+    assert isinstance(caught[1][0], Decimal)

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from tframex_nb.errors import ModelError, SettingsError
+from tframex_nb.errors import BudgetExceeded, ModelError, SettingsError
 from tframex_nb.messages import MessageFinished, ReasoningDelta, TextDelta
 from tframex_nb.models._tool_calls import ToolCallDelta
 from tframex_nb.models.base import PooledModel, StreamingModel
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tframex_nb.messages import Event, Message
     from tframex_nb.models.base import ChatModel
     from tframex_nb.models.cassette.cassette import Cassette
+    from tframex_nb.models.cassette.tape import Fault
 
 __all__ = ["LIMIT", "Deck", "Mode", "TapedModel", "TapedStream"]
 
@@ -131,12 +132,12 @@ class Deck:
                     if events and type(events[-1]) is MessageFinished:
                         await self._keep(asked, take, None)
                     yield events
-            except ModelError as exc:
+            except (ModelError, BudgetExceeded) as exc:
                 if self.mode == "record":  # auto asks anew: a wrong key may be right by then
                     await self._keep(asked, take, exc)
                 raise
 
-    async def _keep(self, asked: Asked, take: _Take, fault: ModelError | None) -> None:
+    async def _keep(self, asked: Asked, take: _Take, fault: Fault | None) -> None:
         """Write the recording; what cannot be written is told, and costs nobody the answer."""
         if take.batches is None:
             self.told.append(f"not recorded: the answer is larger than {self.limit:,} characters")

@@ -11,9 +11,9 @@ from tframex_nb.models.cassette.asking import TITLE, Asked, Place
 from tframex_nb.models.cassette.tape import error_of, events_of, fault_of, json_of, text_of
 
 if TYPE_CHECKING:
-    from tframex_nb.errors import ModelError
     from tframex_nb.messages import Event
     from tframex_nb.models.cassette.masking import Mask
+    from tframex_nb.models.cassette.tape import Fault
 
 __all__ = ["Recording"]
 
@@ -38,7 +38,7 @@ class Recording:
         asked: Asked,
         batches: list[list[Event]],
         pauses: list[int],
-        fault: ModelError | None,
+        fault: Fault | None,
         mask: Mask,
     ) -> Recording:
         """Make a recording that holds no secret."""
@@ -69,7 +69,7 @@ class Recording:
         return events_of(self.batches)
 
     @property
-    def fault(self) -> ModelError | None:
+    def fault(self) -> Fault | None:
         """The error that ended the answer, a new one each time."""
         return None if self.error is None else fault_of(self.error)
 

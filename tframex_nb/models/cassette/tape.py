@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from tframex_nb import errors
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from tframex_nb.models.cassette.masking import Mask
 
-__all__ = ["error_of", "events_of", "fault_of", "json_of", "text_of", "with_pieces"]
+__all__ = ["Fault", "error_of", "events_of", "fault_of", "json_of", "text_of", "with_pieces"]
 
 PIECE = "tool_call_delta"
 _OF_A_MODEL = (
@@ -36,7 +37,9 @@ _OF_A_MODEL = (
     MessageFinished,
 )
 _STATE = ("url", "status", "received", "retry_after", "transient", "phase")  # of a ModelError
+_SUMS = ("spent", "cap")  # of BudgetExceeded: tokens as a number, USD as text
 
+Fault = errors.ModelError | errors.BudgetExceeded  # what ends an answer, and is recorded
 _Json = Any  # an event: text for a piece of text, else an object
 _Batch = list[Event]
 
@@ -87,25 +90,34 @@ def text_of(batches: Iterable[_Batch]) -> str:
     return "".join(e.text for batch in batches for e in batch if isinstance(e, TextDelta))
 
 
-def error_of(fault: errors.ModelError, mask: Mask) -> dict[str, Any]:
+def error_of(fault: Fault, mask: Mask) -> dict[str, Any]:
     """Return an error as JSON, secrets masked."""
     state = {name: getattr(fault, name, None) for name in _STATE}
+    if isinstance(fault, errors.BudgetExceeded):
+        sums = {name: getattr(fault, name) for name in _SUMS}
+        state |= {name: n if isinstance(n, int) else str(n) for name, n in sums.items()}
     told = {"message": fault.message, "hint": fault.hint, **state}
     given = {name: value for name, value in told.items() if value not in (None, "", False)}
     out: dict[str, Any] = mask.json({"type": type(fault).__name__, **given})
     return out
 
 
-def fault_of(data: dict[str, Any]) -> errors.ModelError:
+def fault_of(data: dict[str, Any]) -> Fault:
     """Read what ``error_of`` wrote; an error that is no longer known is a plain ModelError."""
     kind = getattr(errors, str(data.get("type")), None)
-    if not (isinstance(kind, type) and issubclass(kind, errors.ModelError)):
+    if not (isinstance(kind, type) and issubclass(kind, errors.ModelError | errors.BudgetExceeded)):
         kind = errors.ModelError
     fault = kind(str(data.get("message", "")), hint=str(data.get("hint", "")))
     for name in _STATE:
         if name in data:
             setattr(fault, name, data[name])
+    if isinstance(fault, errors.BudgetExceeded):
+        fault.spent, fault.cap = (_sum(data.get(name, 0)) for name in _SUMS)
     return fault
+
+
+def _sum(said: str | int) -> Decimal | int:
+    return said if isinstance(said, int) else Decimal(said)
 
 
 def _hidden(batches: Sequence[_Batch], mask: Mask) -> list[_Batch]:
