@@ -32,6 +32,7 @@ from tframex_nb.models.cassette import Cassettes, TapedModel, shared_cassettes
 
 ASK = [{"role": "user", "content": "What is the weather in Oslo?"}]
 ONCE = RetryPolicy(retries=0)
+LONG = "Write a long poem about the sea, the wind and the ships."
 
 
 @pytest.fixture
@@ -544,10 +545,10 @@ def test_what_a_budget_stopped_or_refused_ends_in_replay_as_it_did(path, server)
         shared = shared_cassettes()
         shared.use(mode, folder=path.parent, name=path.stem)
         try:
-            for cap in (100, 1):
+            for cap in (100, 4):
                 agent = Agent("writer", model_of(server))
                 with pytest.raises(BudgetExceeded) as caught:
-                    agent.run_sync("Go on.", budget=Budget(max_tokens_total=cap))
+                    agent.run_sync(LONG, budget=Budget(max_tokens_total=cap))
                 error = caught.value
                 told.append((str(error), error.hint, error.spent, error.cap, agent.last.text))
         finally:
