@@ -242,3 +242,44 @@ def test_a_background_run_has_its_output(typed, server):
     cell = ask(typed, server, "--schema Invoice --background --out h", '{"total": 3}')
     assert cell.status == "ok", cell.error
     assert value(typed, "(await h).output.total") == "3.0"
+
+
+def compare(kernel, server, options: str, *replies: str | Say):
+    server.say(*replies)
+    line = f"%%compare -f native --api-url {server.url} -m scripted --out c {options}"
+    return kernel.run(f"{line}\ngo")
+
+
+def test_a_comparison_has_typed_outputs(typed, server):
+    cell = compare(typed, server, "--schema Invoice", '{"total": "x"}', '{"total": 3}')
+    assert cell.status == "ok", cell.error
+    assert "answer 1 of 3 does not match Invoice" in cell.markdown
+    assert "```json\n" in cell.markdown
+    assert value(typed, "c.outputs") == "{'native': Invoice(total=3.0, note=None)}"
+    assert value(typed, "c.to_pandas()['output'][0].total") == "3.0"
+
+
+def test_a_side_that_never_matches_is_a_row_of_the_table(typed, server):
+    cell = compare(typed, server, "--schema Invoice --tries 1", "{}")
+    assert cell.error[0].startswith("FrameworkError: no framework answered: native")
+    assert value(typed, "type(c.errors['native']).__name__, c.outputs") == "('InvalidAnswer', {})"
+    assert "InvalidAnswer: 'agent' gave no answer that matches Invoice" in cell.markdown
+
+
+def test_a_comparison_of_code_shows_it_and_inserts_nothing(typed, server):
+    cell = compare(typed, server, "--as code", CODE)
+    assert cell.status == "ok", cell.error
+    assert "```python\nprint('never run')\n```" in cell.markdown
+    assert "Sure" not in cell.markdown.split("| framework")[0]
+    assert cell.reply["payload"] == []
+    assert value(typed, "c.outputs") == "{'native': \"print('never run')\"}"
+    assert "fenced block" in server.requests[0].texts[0]
+
+
+def test_options_of_a_comparison_are_checked_before_anything_is_asked(typed, server):
+    cell = compare(typed, server, "--schema Invoce")
+    assert "'Invoce' is not defined" in cell.stderr
+    cell = compare(typed, server, "--schema Invoice --as code")
+    assert "what matches a --schema is shown as JSON" in cell.stderr
+    assert not server.requests
+    assert "--schema" in typed.complete("%%compare --sc\nx", 14)

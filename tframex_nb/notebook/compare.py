@@ -15,6 +15,7 @@ from tframex_nb.notebook.execution import bind
 from tframex_nb.notebook.framework_choice import check_known
 from tframex_nb.notebook.front_end import detect
 from tframex_nb.notebook.live import WAITING, Paced
+from tframex_nb.notebook.output_forms import settle
 from tframex_nb.notebook.sides import Comparison, Side
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from tframex_nb.notebook.execution import Question
     from tframex_nb.notebook.front_end import Mode
     from tframex_nb.notebook.session import Session
-    from tframex_nb.runtime import RunRequest, Runtime
+    from tframex_nb.runs import Run
+    from tframex_nb.runtime import Runtime
 
 __all__ = ["CompareJob", "compare", "names_to_compare"]
 
@@ -39,7 +41,7 @@ async def compare(session: Session, question: Question, names: list[str]) -> Com
     made = _empty(question, names)
     display = _open(session.shell, detect(session.shell, question.display), made)
     try:
-        await _run_all(session.runtime, question.request, made.sides, display.touch)
+        await _run_all(session.runtime, question, made.sides, display.touch)
     finally:
         bind(session, made, question.out)
         display.close()
@@ -54,7 +56,7 @@ class CompareJob:
 
     def __init__(self, session: Session, question: Question, names: list[str]) -> None:
         self._session = session
-        self._request = question.request
+        self._question = question
         self._made = _empty(question, names)
         self._mode = detect(session.shell, question.display)
         self._display: _Display
@@ -67,7 +69,7 @@ class CompareJob:
     async def play(self, _handle: BackgroundRun) -> None:
         """Ask every framework; raises FrameworkError where all of them failed."""
         sides = self._made.sides
-        await _run_all(self._session.runtime, self._request, sides, self._display.touch)
+        await _run_all(self._session.runtime, self._question, sides, self._display.touch)
         _check(self._made)
 
     def close(self, handle: BackgroundRun) -> None:
@@ -109,33 +111,41 @@ def _check(made: Comparison) -> None:
 
 
 async def _run_all(
-    runtime: Runtime, request: RunRequest, sides: tuple[Side, ...], changed: Callable[[], None]
+    runtime: Runtime, question: Question, sides: tuple[Side, ...], changed: Callable[[], None]
 ) -> None:
     beat = asyncio.create_task(_beat(sides, changed))
     try:
         async with asyncio.TaskGroup() as group:
             for side in sides:
-                group.create_task(_run_one(runtime, request, side, changed))
+                group.create_task(_run_one(runtime, question, side, changed))
     finally:
         beat.cancel()
 
 
 async def _run_one(
-    runtime: Runtime, request: RunRequest, side: Side, changed: Callable[[], None]
+    runtime: Runtime, question: Question, side: Side, changed: Callable[[], None]
 ) -> None:
-    agent = copy.copy(request.agent)  # each has a ``last`` of its own
+    agent = copy.copy(question.request.agent)  # each has a ``last`` of its own
     agent.last = None
-    request = dataclasses.replace(request, agent=agent, framework=side.name)
+    request = dataclasses.replace(question.request, agent=agent, framework=side.name)
     try:
         async with closing(runtime.stream(request)) as events:
             async for _ in events:
-                side.run = agent.last
+                _take(side, agent.last, question.form)
                 changed()
+        if side.run is not None:
+            settle(side.run, question.form)
     except Exception as exc:  # noqa: BLE001 - one framework's fault must not end the others
         side.error = exc
     finally:
-        side.run = agent.last
+        _take(side, agent.last, question.form)
         changed()
+
+
+def _take(side: Side, run: Run | None, form: str) -> None:
+    side.run = run
+    if run is not None:
+        run.form = form
 
 
 async def _beat(sides: tuple[Side, ...], changed: Callable[[], None]) -> None:

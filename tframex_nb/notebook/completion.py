@@ -23,6 +23,7 @@ __all__ = ["matcher_for"]
 
 SHARED = (
     "--api-url",
+    "--as",
     "--background",
     "--context",
     "--max-cost",
@@ -32,22 +33,21 @@ SHARED = (
     "--no-interpolate",
     "--out",
     "--param",
+    "--schema",
     "--system",
     "--template",
     "--tools",
+    "--tries",
 )
 OPTIONS = {
     "agent": (
         *SHARED,
-        "--as",
         "--define",
         "--explain",
         "--framework",
         "--fresh",
         "--memory",
         "--object",
-        "--schema",
-        "--tries",
     ),
     "compare": (*SHARED, "--frameworks"),
     "framework": (),

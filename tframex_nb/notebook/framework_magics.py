@@ -10,6 +10,7 @@ from IPython.core.magic_arguments import argument, magic_arguments
 
 from tframex_nb.interrupts import RunStopped, run_sync
 from tframex_nb.notebook.lowered import LoweredMagics, parse
+from tframex_nb.notebook.output_forms import FORMS
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -94,6 +95,9 @@ class FrameworkMagics(LoweredMagics):
     @argument("--api-url", help="an OpenAI-compatible URL")
     @argument("-s", "--system", help="what the agent is; {{ expr }} is evaluated")
     @argument("--tools", help="functions and agents of the notebook: a,b,c")
+    @argument("--schema", help="what each answer must match: a type or JSON schema")
+    @argument("--tries", type=int, help="answers that each is asked for until one matches (3)")
+    @argument("--as", dest="form", choices=FORMS, help="how the answers are wanted and shown")
     @argument("-c", "--context", action="append", help="a variable to send along (repeatable)")
     @argument("-p", "--param", action="append", help="k=v, sent to the endpoint unchanged")
     @argument("-o", "--out", default="", help="bind the comparison to this name")
@@ -106,7 +110,8 @@ class FrameworkMagics(LoweredMagics):
         """Ask several frameworks the same at once; the answers stream side by side.
 
         The comparison is bound to ``_``, ``Out[n]`` and ``--out``: ``.runs`` by name,
-        ``.to_pandas()`` for the figures. One that fails leaves the others running.
+        ``.outputs`` for what ``--schema`` or ``--as`` made of them, ``.to_pandas()`` for the
+        figures. One that fails leaves the others running.
         """
         made = run_sync(self._compare(line, cell))
         self.session.shown.add(id(made))

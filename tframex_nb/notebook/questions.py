@@ -129,6 +129,8 @@ class Questions:
         if not cell.strip():
             raise UsageError("the prompt is empty: write it below the %%compare line")
         self._check_out(options)
+        form = form_of(options, prompted=True)
+        schema = schema_of(self.namespace, options.schema, form)
         literal = options.no_interpolate or not self.interpolate
         params = _params(options.param or [])
         text, notes = self._fill(cell.rstrip("\n"), literal=literal)
@@ -143,11 +145,13 @@ class Questions:
             model=options.model,
             api_url=options.api_url,
             remember=False,
-            params=params,
+            schema=schema,
+            tries=TRIES if options.tries is None else options.tries,
+            params={**params, **told(form, agent.system)},
             template=options.template or "",
             budget=budget_of(options, name="the comparison"),
         )
-        return Question(request, (*notes, *sizes), options.out, self.display)
+        return Question(request, (*notes, *sizes), options.out, self.display, form=form)
 
     def of_line(self, line: str) -> Question:
         """Return the question of an ``%ask`` line; ``NAME:`` in front names a known agent."""

@@ -23,6 +23,7 @@ __all__ = ["Comparison", "Side"]
 COLUMNS = (
     "framework",
     "answer",
+    "output",
     "first_token_seconds",
     "seconds",
     "prompt_tokens",
@@ -90,10 +91,11 @@ class Side:
         run = self.run
         if run is None:
             status = "failed" if self.error else "interrupted"
-            return (self.name, "", None, None, None, None, None, status, self.reason)
+            return (self.name, "", *[None] * 6, status, self.reason)
         return (
             self.label,
             run.text,
+            run.output,
             run.first_token_seconds,
             run.elapsed,
             run.usage.prompt_tokens,
@@ -116,6 +118,11 @@ class Comparison:
     def runs(self) -> dict[str, Run]:
         """The run of each framework that began one, by the name it was asked for."""
         return {side.name: side.run for side in self.sides if side.run is not None}
+
+    @property
+    def outputs(self) -> dict[str, Any]:  # what the user's types say
+        """What ``--schema`` or ``--as`` made of each answer, where it made anything."""
+        return {n: run.output for n, run in self.runs.items() if run.output is not None}
 
     @property
     def errors(self) -> dict[str, Exception]:
