@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 import subprocess
@@ -267,3 +268,19 @@ def test_importing_it_loads_no_server():
     code = "import sys, tframex_nb.models.demo; print({'uvicorn', 'starlette'} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout == "set()\n"
+
+
+def test_a_client_that_goes_in_mid_answer_is_no_noise(server, caplog):
+    """An answer without pauses ends where its reader went: asyncio warns of writes to nobody."""
+
+    async def main():
+        async with VLLMModel("demo:long", server.url, server.token) as model:
+            for _ in range(5):
+                async with contextlib.aclosing(model.stream(HELLO)) as events:
+                    async for event in events:
+                        if event.type == "text_delta":
+                            break
+
+    asyncio.run(main())
+    server.stop()
+    assert [record.message for record in caplog.records if record.name == "asyncio"] == []

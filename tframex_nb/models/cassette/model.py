@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tframex_nb.errors import BudgetExceeded, ModelError, SettingsError
 from tframex_nb.messages import MessageFinished, ReasoningDelta, TextDelta
+from tframex_nb.models._room import RoomAwaited
 from tframex_nb.models._tool_calls import ToolCallDelta
 from tframex_nb.models.base import PooledModel, StreamingModel
 from tframex_nb.models.cassette.asking import Asked, Place
@@ -31,7 +32,7 @@ __all__ = ["LIMIT", "Deck", "Mode", "TapedModel", "TapedStream"]
 
 Mode = Literal["off", "record", "replay", "auto"]
 LIMIT = 50_000_000  # characters of an answer that are recorded at most
-BREATH = 32  # batches that are replayed before others get a turn on the loop
+BREATH = 4  # batches that are replayed before others get a turn; asyncio warns of five lost writes
 
 _Ask = Any  # a function without arguments that returns an async generator of batches
 
@@ -128,7 +129,8 @@ class Deck:
         async with contextlib.aclosing(answering) as batches:
             try:
                 async for events in batches:
-                    take.add(events)
+                    if type(events[0]) is not RoomAwaited:  # a wait is no part of the answer
+                        take.add(events)
                     if events and type(events[-1]) is MessageFinished:
                         await self._keep(asked, take, None)
                     yield events

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["build_app"]
 
 _BODY_LIMIT = 32 * 1024 * 1024  # bytes
+BREATH = 4  # chunks between two looks at whether the client is still there; asyncio warns at five
 _EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 
 _Chunk = dict[str, Any]  # a chat.completion.chunk, JSON-ready
@@ -192,6 +193,8 @@ async def _stream(
             await _send(send, f"data: {data}\n\n".encode())
             if pause:
                 await asyncio.wait({gone}, timeout=pause)
+            elif not index % BREATH:
+                await asyncio.sleep(0)
             if gone.done():
                 return
         await _send(send, b"data: [DONE]\n\n", more=False)
