@@ -60,10 +60,19 @@ def test_a_run_reads_in_order():
         "It is **5**.",
     ]
     assert re.fullmatch(
-        r"\*team:gpt · native · 1,200 tokens in, 80 out · \d+ ms · [\d,]+ tokens/s"
+        r"\*team:gpt · native · 1,200 tokens in, 80 out · \d+ ms"
         r" · sent df: DataFrame 10 x 2\*",
         lines[-1],
     )
+
+
+def test_a_rate_is_told_of_an_answer_that_took_a_while():
+    """What came at once has no rate that means anything."""
+    run = recorded(*STEPS)
+    run.first_token_seconds, run.seconds = 0.5, 2.5
+    assert "80 out · 2.5 s · 40 tokens/s" in to_text(run)
+    run.seconds = 0.55
+    assert "tokens/s" not in to_text(run)
 
 
 def test_plain_text_has_the_same_without_reasoning():

@@ -36,6 +36,7 @@ __all__ = ["TerminalWriter", "footer", "runs_table", "to_markdown", "to_text"]
 
 SHORT = 120  # characters of a call, and of a result, that stay on the line
 LONG = 4000  # characters of a result that are shown when it is unfolded
+SHORTEST = 0.1  # seconds that an answer streams before its rate is told
 LIVE_LINES = 6  # of reasoning, while nothing follows it yet
 LIVE_TAIL = 1200  # characters of reasoning in which those lines are looked for
 _DEMO = re.compile(r"demo\b")
@@ -77,12 +78,26 @@ def footer(run: Run) -> str:
         run.model if run.model != "demo" else "",  # its mark says it already
         run.framework,
         tokens if usage.total_tokens else "",
-        "" if run.budget is None else run.budget.footer,
+        _spent(run),
         _duration(run.elapsed),
-        f"{rate:,.0f} tokens/s" if rate and run.status != "running" else "",
+        f"{rate:,.0f} tokens/s" if rate and run.status != "running" and _streamed(run) else "",
         *run.notes,
     ]
     return " · ".join(cell for cell in cells if cell)
+
+
+def _spent(run: Run) -> str:
+    """Return what the run spent; that nobody knows a price of the demo is no news."""
+    if run.budget is None:
+        return ""
+    said = run.budget.footer
+    unpriced = run.cost is None and said == run.budget.spent.price
+    return "" if unpriced and _DEMO.match(run.model) else said
+
+
+def _streamed(run: Run) -> bool:
+    """Whether the answer took so long to come that its rate means something."""
+    return run.elapsed - (run.first_token_seconds or 0) >= SHORTEST
 
 
 def runs_table(rows: Sequence[Mapping[str, Any]]) -> str:  # rows of Run.summary
