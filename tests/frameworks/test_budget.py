@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import threading
 
 import pytest
-from scripted_server import Say, scripted_server
+from scripted_server import Say, scripted_server, until
 
 from tframex_nb import Agent, VLLMModel
 from tframex_nb.errors import BudgetExceeded, SettingsError
@@ -198,6 +199,31 @@ def test_runs_of_one_model_share_its_warm_connection():
         assert seen == [1, 1, 1]
 
     play(scene)
+
+
+def test_a_run_says_that_its_model_waits_for_room(framework, monkeypatch):
+    monkeypatch.setenv("TFRAMEX_SESSION_MAX_TOKENS", "100000")
+    gate = threading.Event()
+
+    async def scene(bench):
+        bench.server.answer = lambda _: Say("ok", gate=gate)
+        agents = [bench.agent("first"), bench.agent("second")]
+        first = asyncio.create_task(bench.run(agents[0], framework))
+        await until(lambda: bench.server.busy == 1)
+        second = asyncio.create_task(bench.run(agents[1], framework))
+        await until(lambda: "room_awaited" in types(agents[1].last))
+        assert "this session has left" in agents[1].last.parts[-1].event.line
+        gate.set()
+        runs = await asyncio.gather(first, second)
+        assert [run.status for run in runs] == ["finished"] * 2
+        assert types(runs[1]).count("room_awaited") == 2
+        assert not any(part.kind == "note" for part in runs[1].parts)
+
+    play(scene)
+
+
+def types(run) -> list[str]:
+    return [event.type for event in run.events] if run is not None else []
 
 
 def capped(tokens: int) -> Budget:

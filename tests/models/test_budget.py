@@ -322,6 +322,57 @@ def test_bounded_calls_go_side_by_side_as_long_as_all_of_them_fit(server, monkey
     assert play(scene, *agents) == ["ok"] * 8
 
 
+def test_a_call_that_waits_for_room_says_so_until_it_goes(server, monkeypatch):
+    monkeypatch.setenv("TFRAMEX_SESSION_MAX_TOKENS", "100000")
+    gate = threading.Event()
+    server.answer = spending(100, gate=gate)
+    first, second = agent_on(server, "first"), agent_on(server, "second")
+
+    def notes():
+        return [part.event.line for part in second.last.parts if part.kind == "note"]
+
+    async def scene():
+        begun = asyncio.create_task(first.run("hi"))
+        await until(lambda: server.busy == 1)
+        waits = asyncio.create_task(second.run("hi"))
+        await until(lambda: second.last is not None and notes())
+        said = notes()
+        gate.set()
+        await asyncio.gather(begun, waits)
+        return said
+
+    assert play(scene, first, second) == [
+        "waiting: a call under way may spend all that this session has left; "
+        "with max_tokens they go side by side"
+    ]
+    assert notes() == []
+    waits = [event for event in second.last.events if event.type == "room_awaited"]
+    assert [event.over for event in waits] == [False, True]
+    assert not any(event.type == "room_awaited" for event in first.last.events)
+
+
+def test_a_wait_for_room_that_is_given_up_leaves_nothing_claimed(server, monkeypatch):
+    monkeypatch.setenv("TFRAMEX_SESSION_MAX_TOKENS", "100000")
+    gate = threading.Event()
+    server.answer = spending(100, gate=gate)
+    first, second = agent_on(server, "first"), agent_on(server, "second")
+
+    async def scene():
+        begun = asyncio.create_task(first.run("hi"))
+        await until(lambda: server.busy == 1)
+        waits = asyncio.create_task(second.run("hi"))
+        await until(lambda: second.last is not None and second.last.parts)
+        waits.cancel()
+        await asyncio.wait([waits])
+        gate.set()
+        await begun
+        return len(session_budget().ledger.claims)
+
+    assert play(scene, first, second) == 0
+    assert second.last.status == "interrupted"
+    assert len(server.requests) == 1
+
+
 def test_threads_share_the_sessions_cap(monkeypatch):
     monkeypatch.setenv("TFRAMEX_SESSION_MAX_TOKENS", "450")
     with scripted_server() as server:

@@ -229,7 +229,11 @@ def test_only_so_many_run_and_the_queue_shows_its_place(new_kernel, clock):
             ("queued", 1),
             ("queued", 2),
         ]
-        assert "in the queue at place 2" in cells[3].markdown
+        assert "in the queue at place 2 while 2 others run" in cells[3].markdown
+        compared = kernel.run("%%compare --background -f native\ngo")
+        assert "in the queue at place 3 while 2 others run" in compared.markdown
+        assert "*waiting" not in compared.markdown
+        kernel.run("_.stop()")
         assert "queued, place 2" in kernel.run("handles[3]").displays[0]["text/plain"]
         rows = kernel.run("%runs").displays[0]["text/plain"].splitlines()
         assert [row[:1] for row in rows[1:5]] == ["1", "2", "3", "4"]

@@ -168,3 +168,17 @@ def test_runs_and_agents_show_what_was_spent(kernel):
 def test_the_options_complete(kernel):
     assert {"--max-cost", "--max-tokens-total"} <= set(kernel.complete("%%agent --max-"))
     assert {"--max-cost", "--max-tokens-total"} <= set(kernel.complete("%%compare --max-"))
+
+
+def test_a_cell_says_that_it_waits_for_room_in_a_budget(kernel, clock):
+    kernel.run("%config TFrameX.session_max_tokens = 100000")
+    kernel.run("%%agent --background -m hang --out h\ngo")
+    cell = kernel.start("%%agent -m text-40\ngo")
+    cell.wait_for("a call under way may spend all that this session has left")
+    kernel.interrupt()
+    kernel.wait(cell)
+    assert "stopped" in cell.markdown
+    assert last(kernel, "h.stop(); (await h).status") == "'interrupted'"
+    cell = kernel.run("%%agent -m text-40\ngo")
+    assert cell.status == "ok", cell.error
+    assert "waiting" not in cell.markdown

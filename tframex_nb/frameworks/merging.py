@@ -30,12 +30,14 @@ from tframex_nb.messages import (
     ToolResult,
     Usage,
 )
+from tframex_nb.models._room import RoomAwaited
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = ["Merger"]
 
+_OF_A_MODEL = (ReasoningDelta, Usage, Retrying, RoomAwaited)
 _OURS = (RunStarted, RunFinished, RunFailed, RunInterrupted, MessageFinished)
 # Annotations of events, as they are written, that a framework could get wrong.
 _PLAIN: dict[str, type | tuple[type, ...]] = {
@@ -78,7 +80,7 @@ class Merger:
             self.finish_reason = event.finish_reason
             self._wished += event.message.tool_calls
             return []
-        return [event] if isinstance(event, (ReasoningDelta, Usage, Retrying)) else []
+        return [event] if isinstance(event, _OF_A_MODEL) else []
 
     def framework(self, event: Event) -> list[Event]:
         """Take an event of the framework in; raises TypeError for one of wrong types.

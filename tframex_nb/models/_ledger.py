@@ -167,6 +167,7 @@ class Claim:
     most: Amount | None = None
     live: Amount = field(default_factory=Amount)
     unread: float | None = None
+    behind: Ledger | None = None  # the last one that had no room for it
 
     def admitted(self) -> bool:
         """Whether the call may be made now; it has to wait where others may leave no room.
@@ -185,6 +186,7 @@ class Claim:
                 beside = ledger.at_most
                 if ledger.claims and (beside is None or ledger.over(beside + self.least)):
                     _check_read(ledger)
+                    self.behind = ledger
                     return False
             for ledger in self.ledgers:
                 ledger.claims.add(self)

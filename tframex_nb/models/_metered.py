@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from tframex_nb.errors import SettingsError
 from tframex_nb.messages import MessageFinished, Retrying, Usage
 from tframex_nb.models._metered_call import MeteredCall
+from tframex_nb.models._room import RoomAwaited
 from tframex_nb.models.base import PooledModel, StreamingModel
 from tframex_nb.models.budget import session_budget
 from tframex_nb.models.prices import is_kept, load_kept
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["budgets_of", "metered"]
 
 TURN = 0.01  # seconds between two looks for room
+BRIEF = 0.2  # seconds of waiting that nobody is told of
 _MARKS = frozenset({MessageFinished, Retrying})
 _DEMO = re.compile(r"demo(:.*)?")
 
@@ -72,10 +74,10 @@ class _Meter:
         """Return a call that is not made yet."""
         return MeteredCall(self.budgets, self.settings, model, messages, params)
 
-    async def begin(self, call: MeteredCall) -> None:
-        """Return when the call may be made; wait where calls beside it may need the room.
+    async def begin(self, call: MeteredCall) -> AsyncGenerator[RoomAwaited, None]:
+        """End when the call may be made; yield what is waited for where that takes a while.
 
-        Raises BudgetExceeded where there is none, SettingsError where a cost is capped whose
+        It waits where calls beside it may need the room. Raises BudgetExceeded where there is none, SettingsError where a cost is capped whose
         price is not known.
         """
         if any(budget.capped for budget in self.budgets):
@@ -83,7 +85,12 @@ class _Meter:
             call.bound()
         elif is_kept(call.api_url):  # read beside the answer, not after it
             asyncio.get_running_loop().run_in_executor(None, load_kept)
-        while not call.claim.admitted():  # noqa: ASYNC110 - others end on other threads and loops
+        begun: float | None = time.monotonic()
+        while not call.claim.admitted():  # others end on other threads and loops
+            behind = call.claim.behind
+            if begun is not None and behind is not None and time.monotonic() - begun > BRIEF:
+                begun = None
+                yield RoomAwaited(behind.name, max(1, len(behind.claims)))
             await asyncio.sleep(TURN)
 
     async def _know_price(self, call: MeteredCall) -> None:
@@ -201,10 +208,15 @@ async def _watched(
     meter: _Meter, call: MeteredCall, ask: Callable[[], AsyncGenerator[list[Event], None]]
 ) -> AsyncGenerator[list[Event], None]:
     """Yield the events of one call, and settle it whichever way it ends."""
-    await meter.begin(call)
+    waited: RoomAwaited | None = None
+    async with contextlib.aclosing(meter.begin(call)) as waits:
+        async for waited in waits:
+            yield [waited]
     fault: BaseException | None = None
     claim = call.claim
     try:
+        if waited is not None:
+            yield [waited.ended]
         async with contextlib.aclosing(ask()) as batches:
             async for events in batches:
                 if not call.capped and type(events[-1]) not in _MARKS:  # nearly all there are

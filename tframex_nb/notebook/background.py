@@ -91,6 +91,16 @@ class BackgroundRun:
         before = self._peers[: self._peers.index(self)]
         return 1 + sum(peer._state == "queued" for peer in before)  # noqa: SLF001  # its own class
 
+    @property
+    def line(self) -> str:
+        """Which run it is, and where it waits for its turn, for the eye."""
+        if not self.place:
+            return f"background {self.id}"
+        busy = sum(peer.status in {"running", "stopping"} for peer in self._peers)
+        others = "another runs" if busy == 1 else f"{busy} others run"
+        queued = f"in the queue at place {self.place} while {others} (background_limit)"
+        return f"background {self.id}, {queued}"
+
     def stop(self) -> None:
         """End it, from any thread; what was received is kept. An ended one stays as it is."""
         if self._task is not None and not self._task.done():

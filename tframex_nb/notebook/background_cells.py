@@ -103,9 +103,7 @@ class AgentJob:
         model = request.model or request.api_url or "the model"
 
         def title() -> str:
-            if handle.place:
-                return f"background {handle.id}, in the queue at place {handle.place}"
-            return f"background {handle.id}, waiting for {model}"
+            return handle.line if handle.place else f"{handle.line}, waiting for {model}"
 
         explain = self._question.explain
         return open_display(self._session.shell, self._mode, title=title, explain=explain)

@@ -60,23 +60,42 @@ class CompareJob:
         self._made = _empty(question, names)
         self._mode = detect(session.shell, question.display)
         self._display: _Display
+        self._timer: asyncio.TimerHandle | None = None
 
     def open(self, handle: BackgroundRun) -> None:
         """Show that the question is taken."""
         handle.run = self._made
+        self._made.waiting = handle.line if handle.place else ""
         self._display = _open(self._session.shell, self._mode, self._made)
+        self._queue(handle)
 
     async def play(self, _handle: BackgroundRun) -> None:
         """Ask every framework; raises FrameworkError where all of them failed."""
+        self._go_on()
         sides = self._made.sides
         await _run_all(self._session.runtime, self._question, sides, self._display.touch)
         _check(self._made)
 
     def close(self, handle: BackgroundRun) -> None:
         """Leave the comparison behind, and an error below it."""
+        self._go_on()
         self._display.close()
         if handle.error is not None:
             self._session.outlet.show_error(handle.error)
+
+    def _queue(self, handle: BackgroundRun) -> None:
+        """Show its place in the queue as long as it has one."""
+        if handle.place:
+            self._made.waiting = handle.line
+            self._display.touch()
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(WAITING, self._queue, handle)
+
+    def _go_on(self) -> None:
+        self._made.waiting = ""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 async def names_to_compare(session: Session, wanted: str | None) -> tuple[list[str], str]:

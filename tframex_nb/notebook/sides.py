@@ -113,6 +113,7 @@ class Comparison:
     prompt: str
     sides: tuple[Side, ...]
     notes: tuple[str, ...] = ()
+    waiting: str = ""  # why nobody was asked yet
 
     @property
     def runs(self) -> dict[str, Run]:
@@ -146,6 +147,8 @@ class Comparison:
 
     def to_markdown(self, *, live: bool = False) -> str:
         """Return the answers beside each other; below them the table, once they have ended."""
+        if live and self.waiting:
+            return f"*{escape_inline(self.waiting)} …*"
         answers = _grid([side.markdown(live=live) for side in self.sides])
         return answers if live else f"{answers}\n\n{self.table.to_markdown()}"
 

@@ -129,7 +129,9 @@ class Deck:
         async with contextlib.aclosing(answering) as batches:
             try:
                 async for events in batches:
-                    if type(events[0]) is not RoomAwaited:  # a wait is no part of the answer
+                    if not (
+                        events and type(events[0]) is RoomAwaited
+                    ):  # a wait is no part of the answer
                         take.add(events)
                     if events and type(events[-1]) is MessageFinished:
                         await self._keep(asked, take, None)

@@ -7,6 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tframex_nb.messages import MessageFinished, ReasoningDelta, Retrying, Usage
+from tframex_nb.models._room import RoomAwaited
 from tframex_nb.models.gateway.upstream import ask
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Exchange", "GatewayRun"]
 
-_TOLD = frozenset({ReasoningDelta, Usage, Retrying, MessageFinished})
+_TOLD = frozenset({ReasoningDelta, Usage, Retrying, RoomAwaited, MessageFinished})
 _FAULTS = 100  # refused requests that a run remembers
 
 
