@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AnswerChecked",
     "AnswerRejected",
+    "ApprovalAsked",
+    "ApprovalGiven",
     "Event",
     "Message",
     "MessageFinished",
@@ -272,6 +274,52 @@ class AnswerChecked(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ApprovalAsked(Event):
+    """A tool waits until somebody says whether it may run."""
+
+    type: ClassVar[str] = "approval_asked"
+    id: str
+    name: str
+    arguments: str = "{}"
+
+    @property
+    def subject(self) -> str:
+        """The call."""
+        return f"approval {self.id}"
+
+    @property
+    def line(self) -> str:
+        """Which tool it is."""
+        return f"{self.name}: may it run?"
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalGiven(Event):
+    """Whether the tool may run; ``arguments`` are what it runs with where they were edited."""
+
+    type: ClassVar[str] = "approval_given"
+    id: str
+    name: str
+    allowed: bool
+    reason: str = ""
+    arguments: str | None = None
+
+    @property
+    def subject(self) -> str:
+        """The call."""
+        return f"approval {self.id}"
+
+    @property
+    def line(self) -> str:
+        """What was answered, in few words."""
+        why = f": {self.reason}" if self.reason else ""
+        if not self.allowed:
+            return f"{self.name}: denied{why}"
+        edited = ", arguments edited" if self.arguments is not None else ""
+        return f"{self.name}: allowed{edited}{why}"
+
+
+@dataclass(frozen=True, slots=True)
 class RunFinished(Event):
     """Terminal: the run ended as it should; ``text`` is the last answer."""
 
@@ -320,6 +368,8 @@ _EVENTS: dict[str, type[Event]] = {
         MessageFinished,
         AnswerRejected,
         AnswerChecked,
+        ApprovalAsked,
+        ApprovalGiven,
         RunFinished,
         RunFailed,
         RunInterrupted,

@@ -5,18 +5,19 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from tframex_nb.agents.approval import approver_in_force
 from tframex_nb.agents.base import MEMORY, BaseAgent
 from tframex_nb.agents.nesting import Caller, calling, check_depth
 from tframex_nb.agents.running import closing
 from tframex_nb.agents.toolbox import Toolbox
 from tframex_nb.errors import InvalidInput, StepLimitReached
-from tframex_nb.messages import Message, MessageFinished
+from tframex_nb.messages import Message, MessageFinished, ToolResult
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from tframex_nb.agents.tools import Tool
-    from tframex_nb.messages import Event, ToolResult
+    from tframex_nb.messages import Event
     from tframex_nb.models.base import ChatModel
 
 __all__ = ["Agent"]
@@ -110,10 +111,14 @@ class Agent(BaseAgent):
             if not left:
                 break
             messages = [*messages, answer]
-            async with closing(toolbox.run(answer.tool_calls, within=caller)) as results:
-                async for result in results:
-                    yield result
-                    messages.append(_as_message(result))
+            results = toolbox.run(
+                answer.tool_calls, within=caller, approve=approver_in_force(), agent=self.name
+            )
+            async with closing(results) as told:
+                async for each in told:
+                    yield each
+                    if isinstance(each, ToolResult):
+                        messages.append(_as_message(each))
             params = _unforced(params)
         raise self._out_of_steps(answer, bound)
 

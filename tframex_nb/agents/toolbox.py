@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import functools
 import inspect
 import time
 from typing import TYPE_CHECKING, Any
 
 from tframex_nb import interrupts
+from tframex_nb.agents._asking import Asked, invalid, question
 from tframex_nb.agents._results import failure, render
+from tframex_nb.agents.approval import ApprovalRequest
 from tframex_nb.agents.tools import Tool
 from tframex_nb.errors import ToolError, nearest
 from tframex_nb.messages import ToolResult
@@ -19,9 +22,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
-    from tframex_nb.messages import ToolCall
+    from tframex_nb.agents.approval import Approver
+    from tframex_nb.messages import Event, ToolCall
 
-__all__ = ["Toolbox"]
+__all__ = ["Toolbox", "keep_loop_free"]
+
+_in_threads = contextvars.ContextVar("tframex_in_threads", default=False)
+
+
+def keep_loop_free() -> None:
+    """Run synchronous tools in threads in this context from now on: the loop serves others."""
+    _in_threads.set(True)
 
 
 class Toolbox:
@@ -51,21 +62,39 @@ class Toolbox:
         calls: Iterable[ToolCall],
         *,
         within: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
-    ) -> AsyncIterator[ToolResult]:
+        approve: Approver | None = None,
+        agent: str = "",
+        framework: str = "native",
+    ) -> AsyncIterator[Event]:
         """Yield the result of each call, in the order of the calls; each runs ``within``.
+
+        ``approve`` is asked before a tool runs, one call after the other; what is asked and
+        answered is yielded, too, also of the agents that a tool asks. A call that is denied is a
+        result which tells the model so. ``agent`` and ``framework`` say whose calls they are.
 
         Neighbouring calls of async tools run at the same time; a synchronous tool runs alone,
         on this thread. Errors are results, which the model may mend; a cancellation or an
         interrupt passes through as a cancellation.
         """
         for batch in self._batches(calls):
-            if len(batch) == 1:
-                yield await self._call(batch[0], within)
-                continue
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._call(call, within)) for call in batch]
-            for task in tasks:
-                yield task.result()
+            asked = [Asked(call) for call in batch]
+            for each in asked:
+                tool = self._tools.get(each.call.name)
+                if tool is None or approve is None:
+                    continue
+                request = ApprovalRequest(each.call, tool, agent, framework)
+                async with contextlib.aclosing(question(each, request, approve)) as events:
+                    async for event in events:
+                        yield event
+            if len(asked) == 1:
+                await self._call(asked[0], within)
+            else:
+                async with asyncio.TaskGroup() as group:
+                    for each in asked:
+                        group.create_task(self._call(each, within))
+            for each in asked:
+                for event in each.events():
+                    yield event
 
     def __iter__(self) -> Iterator[Tool]:
         return iter(self._tools.values())
@@ -91,13 +120,18 @@ class Toolbox:
             yield batch
 
     async def _call(
-        self, call: ToolCall, within: Callable[[], AbstractContextManager[object]]
-    ) -> ToolResult:
+        self, asked: Asked, within: Callable[[], AbstractContextManager[object]]
+    ) -> None:
+        """Run a call that may run, and keep its result."""
+        if asked.result is not None:
+            return
+        call = asked.call
         start = time.perf_counter()
-        with within():
+        with within(), asked.hears():
             content, is_error = await self._outcome(call)
         seconds = time.perf_counter() - start
-        return ToolResult(call.id, call.name, content, is_error=is_error, seconds=seconds)
+        told = f"{asked.told}{content}"
+        asked.result = ToolResult(call.id, call.name, told, is_error=is_error, seconds=seconds)
 
     async def _outcome(self, call: ToolCall) -> tuple[str, bool]:
         """Return the text for the model, and whether it tells of an error."""
@@ -109,10 +143,7 @@ class Toolbox:
         try:
             args, named = found.arguments.bind(call.arguments)
         except InvalidArguments as exc:
-            return (
-                f"Invalid arguments for {call.name}; call it again with these mended:\n{exc}",
-                True,
-            )
+            return invalid(call, exc), True
         try:
             return await _invoke(found, functools.partial(found.function, *args, **named)), False
         except KeyboardInterrupt:  # must not leave a task: it would end the kernel's loop
@@ -123,7 +154,7 @@ class Toolbox:
 
 async def _invoke(found: Tool, function: Callable[[], Any]) -> str:  # a tool returns what it likes
     """Call a tool and return its result as text, once it is there."""
-    if found.thread:
+    if found.thread or (_in_threads.get() and not found.is_async):
         value = await asyncio.to_thread(_drained, function)
     elif found.is_async:
         value = function()

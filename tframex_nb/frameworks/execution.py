@@ -9,6 +9,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tframex_nb.agents._asking import Asked, listener_in_force, listening
+from tframex_nb.agents.approval import Approver, approver_in_force, under_approver
 from tframex_nb.agents.nesting import Caller, calling, check_depth
 from tframex_nb.agents.running import closing
 from tframex_nb.agents.toolbox import Toolbox
@@ -18,7 +20,7 @@ from tframex_nb.frameworks.channel import Channel, leave
 from tframex_nb.frameworks.events import FrameworkLog, Waiting, WorkerStarting
 from tframex_nb.frameworks.merging import Merger
 from tframex_nb.frameworks.own_steps import late
-from tframex_nb.messages import Event, ToolCall
+from tframex_nb.messages import Event, ToolCall, ToolResult
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
@@ -66,6 +68,9 @@ class _Task:
     toolbox: Toolbox
     max_steps: int
     params: Mapping[str, Any]  # sampling parameters
+    # A worker calls tools in a context of its own: what holds for them is taken from the run's.
+    approve: Approver | None = field(default_factory=approver_in_force)
+    listener: Asked | None = field(default_factory=listener_in_force)
 
 
 @dataclass(slots=True)
@@ -234,6 +239,10 @@ class FrameworkEngine:
                 yield
 
         async def call(name: str, arguments: dict[str, Any] | str) -> str:
+            with under_approver(task.approve), listening(task.listener):
+                return await answer(name, arguments)
+
+        async def answer(name: str, arguments: dict[str, Any] | str) -> str:
             text = arguments if isinstance(arguments, str) else _json(arguments)
             started = self._merger.call(name, text)
             self._publish(started)
@@ -241,9 +250,18 @@ class FrameworkEngine:
             content = ""
             self._tools += 1
             try:
-                async for result in task.toolbox.run([wish], within=within):
-                    self._publish(result)
-                    content = result.content
+                events = task.toolbox.run(
+                    [wish],
+                    within=within,
+                    approve=task.approve,
+                    agent=task.agent.name,
+                    framework=self.framework,
+                )
+                async with closing(events) as told:
+                    async for event in told:
+                        self._publish(event)
+                        if isinstance(event, ToolResult):
+                            content = event.content
             finally:
                 self._tools -= 1
             return content

@@ -15,7 +15,7 @@ from tframex_nb.agents.tools import Tool
 from tframex_nb.errors import ToolError, nearest
 from tframex_nb.frameworks.base import ToolHandle
 from tframex_nb.markdown import clean
-from tframex_nb.messages import ToolCall
+from tframex_nb.messages import ToolCall, ToolResult
 from tframex_nb.notebook.framework_choice import remember_names
 from tframex_nb.notebook.namespace import look_up, names_of_tools
 
@@ -76,8 +76,9 @@ def _handle(namespace: Mapping[str, Any], name: str) -> ToolHandle:
         text = arguments if isinstance(arguments, str) else json.dumps(arguments)
         now = Toolbox([look_up(namespace, name)])
         content = ""
-        async for result in now.run([ToolCall("call", next(iter(now)).name, text)]):
-            content = result.content
+        async for event in now.run([ToolCall("call", next(iter(now)).name, text)]):
+            if isinstance(event, ToolResult):
+                content = event.content
         return content
 
     loop = asyncio.get_running_loop()
