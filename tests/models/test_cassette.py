@@ -159,13 +159,14 @@ def test_without_any_setting_the_only_recorded_endpoint_is_meant(server, path, m
     monkeypatch.setenv("TFRAMEX_MODEL", "m")
     recording, endpoints = again("record", path), Endpoints()
     server.say("one answer")
-    say(recording, server, "hello", model=recording.model(None, endpoints=endpoints))
+    asked = recording.model(None, endpoints=endpoints)
+    say(recording, server, "hello", model=asked)
     asyncio.run(endpoints.aclose())
     monkeypatch.delenv("TFRAMEX_API_URL")
     monkeypatch.delenv("TFRAMEX_MODEL")
     replaying = again("replay", path)
     taped = replaying.model(None, endpoints=Endpoints())
-    assert taped.label == f"{server.url}:m"
+    assert taped.label == asked.label == "m"
     assert say(replaying, server, "hello", model=taped) == "one answer"
 
 

@@ -77,8 +77,8 @@ class _Meter:
     async def begin(self, call: MeteredCall) -> AsyncGenerator[RoomAwaited, None]:
         """End when the call may be made; yield what is waited for where that takes a while.
 
-        It waits where calls beside it may need the room. Raises BudgetExceeded where there is none, SettingsError where a cost is capped whose
-        price is not known.
+        It waits where calls beside it may need the room. Raises BudgetExceeded where there is
+        none, SettingsError where a cost is capped whose price is not known.
         """
         if any(budget.capped for budget in self.budgets):
             await self._know_price(call)

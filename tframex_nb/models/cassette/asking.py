@@ -63,6 +63,11 @@ class Place:
             return self.model
         return ":".join(part for part in (self.endpoint, self.model) if part)
 
+    @property
+    def label(self) -> str:
+        """What people see in a footer; an endpoint without a name has its model's alone."""
+        return (self.model or "the endpoint's model") if "://" in self.endpoint else str(self)
+
 
 @dataclass(frozen=True)
 class Asked:

@@ -137,7 +137,7 @@ class Cassettes:
         return TapedStream(model, deck)
 
     def _absent(self, place: Place, mode: Mode) -> TapedModel:
-        return TapedModel(None, self._deck(mode, place), str(place))
+        return TapedModel(None, self._deck(mode, place), place.label)
 
     def _deck(self, mode: Mode, place: Place, secrets: Any = list) -> Deck:  # a callable
         return Deck(self.current, mode, place, secrets, timing=self._choice.timing)
