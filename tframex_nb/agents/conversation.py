@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from tframex_nb.errors import InvalidInput
-from tframex_nb.messages import Message
+from tframex_nb.messages import Message, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from tframex_nb.runs import Run, Status
 
-__all__ = ["Conversation", "Draft", "Turn"]
+__all__ = ["MAX_TURNS", "OWN", "Conversation", "Draft", "Turn"]
 
 MAX_TURNS = 500  # an agent in a loop of a script must not grow for ever
+OWN = "@"  # begins the keys of turns that no cell owns
 UNANSWERED = "Not run: the turn ended before this tool was called."
 
 
@@ -26,6 +28,7 @@ class Turn:
 
     ``key`` is the cell that owns the turn, or None. ``status`` is that of its run: a stopped
     or failed turn keeps its partial text. ``stale`` says that an earlier turn has changed since.
+    ``usage`` and ``seconds`` are what its run took.
     """
 
     key: str | None
@@ -33,6 +36,24 @@ class Turn:
     run_id: str
     status: Status
     stale: bool = False
+    usage: Usage = field(default_factory=Usage)
+    seconds: float = 0.0
+
+    @property
+    def prompt(self) -> str | list[dict[str, Any]]:  # OpenAI content parts, any JSON
+        """What was asked, as it was sent: text, or content parts; empty where nothing was."""
+        return next((m.content for m in self.messages if m.role == "user"), "")
+
+    @property
+    def question(self) -> str:
+        """The text of what was asked."""
+        return next((m.text for m in self.messages if m.role == "user"), "")
+
+    @property
+    def answer(self) -> str:
+        """The text of the last answer, partial where the turn was stopped."""
+        said = (m.text for m in reversed(self.messages) if m.role == "assistant")
+        return next(said, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +64,7 @@ class Draft:
     epoch: int
     number: int
     history: tuple[Message, ...]
+    place: int | None = None  # of the turn that it replaces, where there was one
 
 
 @dataclass(slots=True)
@@ -67,6 +89,7 @@ class Conversation:
         self._entries: list[_Entry] = []
         self._count = 0
         self._epoch = 0
+        self._watchers: list[Callable[[], None]] = []
 
     @property
     def limit(self) -> int | None:
@@ -96,32 +119,125 @@ class Conversation:
         if fresh and keep:
             self.reset()
         self._count += 1
+        own = self._find(key)
         history = () if fresh else self._history(key)
-        return Draft(key, self._epoch, self._count, history)
+        return Draft(key, self._epoch, self._count, history, None if own is None else own.place)
 
     def commit(self, draft: Draft, run: Run) -> None:
         """Keep the turn of an ended run.
 
         A turn of the same key is replaced, and the turns after it become stale. A turn of a
-        conversation that was reset meanwhile, or that a later run of its key has overtaken,
-        is dropped.
+        conversation that was reset meanwhile, that a later run of its key has overtaken, or
+        whose place was dropped, is dropped.
         """
         if draft.epoch != self._epoch:
             return
-        turn = Turn(draft.key, run.messages, run.id, run.status)
+        turn = Turn(
+            draft.key, run.messages, run.id, run.status, usage=run.usage, seconds=run.seconds
+        )
         own = self._find(draft.key)
-        if own is None:
+        if own is None and draft.place is None:
             self._entries.append(_Entry(draft.number, draft.number, turn))
             self._entries.sort(key=lambda entry: entry.place)
             del self._entries[:-MAX_TURNS]
-        elif own.number < draft.number:
+        elif own is not None and own.number < draft.number:
             own.number, own.turn = draft.number, turn
             self._outdate_after(own)
+        self._changed()
 
     def reset(self) -> None:
         """Forget every turn; runs that have begun are not remembered either."""
         self._entries.clear()
         self._epoch += 1
+        self._changed()
+
+    def turn(self, number: int) -> Turn:
+        """Return a turn by its number, the first is 1; raises InvalidInput with those there are."""
+        return self._entry(number).turn
+
+    def key(self, number: int) -> str:
+        """Return the key of a turn: a run with ``turn=key`` takes the turn's place.
+
+        A turn that no cell owns is given one.
+        """
+        entry = self._entry(number)
+        if entry.turn.key is None:
+            entry.turn = dataclasses.replace(entry.turn, key=f"{OWN}{entry.place}")
+        assert entry.turn.key is not None
+        return entry.turn.key
+
+    def replace(self, number: int, *messages: Message) -> None:
+        """Put other messages in the place of a turn, without a run; later turns become stale.
+
+        Raises InvalidInput where there is no such turn, or for messages that are no turn.
+        """
+        entry = self._entry(number)
+        if not messages or messages[0].role != "user" or any(m.role == "system" for m in messages):
+            raise InvalidInput(
+                "a turn is a user message and what answers it",
+                hint='replace(2, Message("user", "…"), Message("assistant", "…"))',
+            )
+        self._count += 1
+        entry.number = self._count  # a run that has begun before is overtaken
+        entry.turn = Turn(entry.turn.key, messages, entry.turn.run_id, "finished")
+        self._outdate_after(entry)
+        self._changed()
+
+    def drop(self, number: int) -> None:
+        """Forget one turn; later turns become stale. Raises InvalidInput for no such turn."""
+        entry = self._entry(number)
+        self._entries.remove(entry)
+        self._outdate_after(entry)
+        self._changed()
+
+    def take(self, turns: Sequence[Turn]) -> None:
+        """Remember these turns in place of all others; runs that have begun are not kept."""
+        self._entries.clear()
+        self._epoch += 1
+        for turn in turns[-MAX_TURNS:]:
+            self._count += 1
+            self._entries.append(_Entry(self._count, self._count, turn))
+        self._changed()
+
+    def to_dict(self) -> dict[str, Any]:  # any JSON
+        """Return the conversation as its file has it, secrets masked; see docs/dialogue.md."""
+        from tframex_nb.agents.transcripts import encode
+
+        return encode(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], *, limit: int | None = None) -> Conversation:
+        """Make a conversation of what ``to_dict`` gave; raises InvalidInput for anything else."""
+        from tframex_nb.agents.transcripts import decode
+
+        made = cls(limit)
+        made.take(decode(data).to_turns())
+        return made
+
+    def save(self, path: str | Path, *, force: bool = False) -> None:
+        """Write the conversation to a file, whole or not at all; secrets are masked.
+
+        ``force`` overwrites another conversation. Raises InvalidInput where the file may not, or
+        cannot be written.
+        """
+        from tframex_nb.agents.transcript_files import write
+        from tframex_nb.agents.transcripts import encode
+
+        write(path, encode(self), force=force)
+
+    def load(self, path: str | Path) -> None:
+        """Remember what a file holds, in place of what was remembered.
+
+        Raises InvalidInput for a file that is no conversation; nothing changes then.
+        """
+        from tframex_nb.agents.transcript_files import read
+
+        self.take(read(path).to_turns())
+
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call ``changed`` after each change, on whichever thread; return what ends that."""
+        self._watchers.append(changed)
+        return lambda: self._watchers.remove(changed) if changed in self._watchers else None
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -133,6 +249,21 @@ class Conversation:
         stale = sum(entry.turn.stale for entry in self._entries)
         note = f", {stale} stale" if stale else ""
         return f"<Conversation: {len(self)} turns{note}>"
+
+    def _changed(self) -> None:
+        for changed in tuple(self._watchers):
+            changed()
+
+    def _entry(self, number: int) -> _Entry:
+        if not 1 <= number <= len(self._entries):
+            raise InvalidInput(f"there is no turn {number}", hint=self._numbers())
+        return self._entries[number - 1]
+
+    def _numbers(self) -> str:
+        last = len(self._entries)
+        if not last:
+            return "the conversation is empty"
+        return "there is turn 1" if last == 1 else f"there are turns 1 to {last}"
 
     def _find(self, key: str | None) -> _Entry | None:
         if key is None:
