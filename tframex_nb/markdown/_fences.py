@@ -16,6 +16,7 @@ _FENCE = re.compile(
     r"(?P<code>.*?)(?:^ {0,3}(?P=mark)[`~]*[ \t]*$|\Z)",
     re.DOTALL | re.MULTILINE,
 )
+_NO_CODE = frozenset({"markdown", "md", "output", "plain", "plaintext", "text", "txt"})
 _INDENT = 2
 
 
@@ -25,10 +26,13 @@ def fenced(text: str) -> list[tuple[str, str]]:
 
 
 def first_code(text: str) -> tuple[str, str] | None:
-    """Return the language and the code of the first block; a bare text that is Python is one."""
+    """Return the language and the code of the first block; a bare text that is Python is one.
+
+    A block of plain text, such as a quoted question, counts where there is no other.
+    """
     blocks = fenced(text)
     if blocks:
-        return blocks[0]
+        return next((block for block in blocks if block[0].lower() not in _NO_CODE), blocks[0])
     try:
         ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -363,3 +363,35 @@ def test_a_long_prompt_is_read_in_linear_time(piece):
 )
 def test_strange_requests_get_an_answer(request_):
     assert isinstance(reply_to(request_), Reply)
+
+
+def asked_for(schema: dict[str, Any], prompt: str) -> Any:
+    wish = {"type": "json_schema", "json_schema": {"schema": schema}}
+    return json.loads(ask(prompt, response_format=wish).text)
+
+
+def test_what_the_prompt_says_is_taken_where_the_schema_allows_it():
+    """Bounds are kept, and a list has the item that was told of."""
+    item = {
+        "type": "object",
+        "properties": {"number": {"type": "string"}, "total": {"type": "number", "minimum": 0}},
+    }
+    schema = {
+        "type": "object",
+        "properties": {"bills": {"type": "array", "items": {"$ref": "#/$defs/Bill"}}},
+        "$defs": {"Bill": item},
+    }
+    assert asked_for(item, "number=A-17, total=99.5") == {"number": "A-17", "total": 99.5}
+    assert asked_for(item, "total=-3")["total"] >= 0
+    assert asked_for(schema, "number=A-17") == {"bills": [{"number": "A-17", "total": 1}]}
+
+
+def test_code_alone_is_a_block_alone():
+    """As ``--as code`` asks for it."""
+    messages = [
+        {"role": "system", "content": "Answer with code alone, in one fenced block."},
+        {"role": "user", "content": "Count my words."},
+    ]
+    assert reply_to({"messages": messages}).text == (
+        '```python\nprint("words in the prompt:", 3)\n```'
+    )

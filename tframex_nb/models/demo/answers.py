@@ -27,6 +27,7 @@ _RECALL = re.compile(
 )
 _FACT = re.compile(r"\bmy ([a-z][a-z -]{0,30}?) (?:is|are) ([^.,;!?\n]{1,80})", re.IGNORECASE)
 _ASKED_FACT = re.compile(r"\b(?:what|who|which)\b.*\bmy ([a-z][a-z -]{0,30})", re.IGNORECASE)
+_CODE = re.compile(r"\banswer with code alone\b", re.IGNORECASE)
 _SUMMARY = re.compile(r"\b(summar|condens|tl;?dr|key points)", re.IGNORECASE)
 # "Label:", a line of its own, and what stands below it up to the next label or instruction
 _SECTION = re.compile(
@@ -39,6 +40,8 @@ _SENTENCE = re.compile(r"[^.!?。]+[.!?。]+[\"')\]]*|[^.!?。]+$")
 
 def answer(talk: Conversation) -> str:
     """Return the answer to a plain prompt: a memory, a summary, or the tour of what came in."""
+    if _CODE.search(talk.system):
+        return _code(talk)
     return _recalled(talk) or _summary(talk) or _tour(talk)
 
 
@@ -152,8 +155,11 @@ def _sentences(text: str, count: int) -> str:
     return " ".join(dict.fromkeys(" ".join(s.split()) for s in whole[:count]))
 
 
+def _code(talk: Conversation) -> str:
+    return f'```python\nprint("words in the prompt:", {len(talk.prompt.split())})\n```'
+
+
 def _tour(talk: Conversation) -> str:
-    words = len(talk.prompt.split())
     length = len(talk.prompt)
     return "\n\n".join(
         [
@@ -162,7 +168,7 @@ def _tour(talk: Conversation) -> str:
             _SCRIPTED,
             _received(talk),
             _table(talk),
-            f'```python\nprint("words in the prompt:", {words})\n```',
+            _code(talk),
             f"Tokens, by a rule of thumb: $t \\approx n / 4$, so ${length} / 4 = {length / 4:g}$.",
             _REAL,
         ]
@@ -175,6 +181,7 @@ def _asked(talk: Conversation) -> str:
 
 def _received(talk: Conversation) -> str:
     lines = [f"- messages: **{len(talk.messages)}**, with {talk.characters} characters"]
+    lines += _attached(talk)
     if talk.system:
         lines.append(f"- a system prompt: {_quote(talk.system)}")
     if talk.tools:
@@ -182,6 +189,17 @@ def _received(talk: Conversation) -> str:
         lines.append(f"- tools: {names} (name one and I call it)")
     lines += [f"- I remember: {_quote(text)}" for text in talk.earlier[-3:]]
     return "\n".join(lines)
+
+
+def _attached(talk: Conversation) -> list[str]:
+    """Return what came along with the prompts: read from the data, though never looked at."""
+    *before, now = talk.attached or ((),)
+    earlier = sum(map(len, before))
+    lines = [f"- with the prompt came **{len(now)}**: {'; '.join(map(_quote, now))}"] if now else []
+    if earlier:
+        lines.append(f"- with earlier prompts came **{earlier}** images or files")
+    said = "- I am scripted: I read formats and sizes, and see no picture"
+    return [*lines, said] if lines else []
 
 
 def _table(talk: Conversation) -> str:

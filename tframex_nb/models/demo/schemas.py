@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any
 
-__all__ = ["example"]
+__all__ = ["example", "flat"]
 
 _DEPTH = 6  # beyond it, optional things are left out, so that a recursive schema ends
 
@@ -37,7 +37,7 @@ def example(schema: object, *, root: object = None, name: str = "", depth: int =
     makes texts readable.
     """
     root = schema if root is None else root
-    rules = _flat(schema, root)
+    rules = flat(schema, root)
     if "const" in rules:
         return rules["const"]
     if rules.get("enum"):
@@ -68,8 +68,8 @@ def _of_type(kind: str, rules: dict[str, _Json], *, root: object, name: str, dep
             return _string(rules, name)
 
 
-def _flat(schema: object, root: object, seen: int = 0) -> dict[str, _Json]:
-    """Return the schema with its ``$ref`` followed and its ``allOf`` merged in."""
+def flat(schema: object, root: object, seen: int = 0) -> dict[str, _Json]:
+    """Return the schema with its ``$ref`` into ``root`` followed and its ``allOf`` merged in."""
     if not isinstance(schema, dict) or seen > 20:  # noqa: PLR2004 - a circle of references
         return {}
     rules = {key: value for key, value in schema.items() if key not in ("$ref", "allOf")}
@@ -77,7 +77,7 @@ def _flat(schema: object, root: object, seen: int = 0) -> dict[str, _Json]:
     if isinstance(schema.get("$ref"), str):
         parts.append(_follow(schema["$ref"], root))
     for part in parts:
-        for key, value in _flat(part, root, seen + 1).items():
+        for key, value in flat(part, root, seen + 1).items():
             rules[key] = _merged(key, rules.get(key), value)
     return rules
 
@@ -102,9 +102,9 @@ def _option(
     rules: dict[str, _Json], options: list[_Json], *, root: object, name: str, depth: int
 ) -> _Json:
     shared = {key: value for key, value in rules.items() if key not in ("anyOf", "oneOf")}
-    flat = [_flat(option, root) for option in options]
-    plain = [option for option in flat if option.get("type") == "null"]
-    chosen = plain[0] if plain and depth >= _DEPTH // 2 else flat[0]
+    found = [flat(option, root) for option in options]
+    plain = [option for option in found if option.get("type") == "null"]
+    chosen = plain[0] if plain and depth >= _DEPTH // 2 else found[0]
     return example({**shared, **chosen}, root=root, name=name, depth=depth + 1)
 
 
@@ -158,7 +158,7 @@ def _repeated(item: object, count: int, *, root: object, name: str, depth: int) 
 
 
 def _distinct(item: object, count: int, *, root: object, name: str, depth: int) -> list[_Json]:
-    rules = _flat(item, root)
+    rules = flat(item, root)
     if rules.get("enum"):
         return list(rules["enum"][:count])
     first = _repeated(item, min(count, 1), root=root, name=name, depth=depth)
