@@ -20,7 +20,7 @@ from tframex_nb.cli.doctor import _listing, _package
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMMANDS = ("demo", "lab", "doctor", "models", "frameworks", "version")
+COMMANDS = ("demo", "lab", "doctor", "models", "frameworks", "mcp", "version")
 
 
 def tframex(

@@ -144,6 +144,11 @@ def marks_of(function: Callable[..., Any]) -> ToolMarks:  # a tool may be any ca
         function = function.func
 
 
+def is_marked(function: object) -> bool:
+    """Whether somebody said ``@tool`` of it."""
+    return isinstance(getattr(function, _MARK, None), ToolMarks)
+
+
 def tool_name(name: str, *, origin: str = "") -> str:
     """Return a name that endpoints accept: letters, digits, _ and -, at most 64 of them."""
     if name == "<lambda>":

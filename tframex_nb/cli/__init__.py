@@ -1,4 +1,4 @@
-"""The command line: ``tframex-nb demo | lab | doctor | models | frameworks | version``."""
+"""The command line: ``tframex-nb demo | lab | doctor | models | frameworks | mcp | version``."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_doctor(commands)
     _add_models(commands)
     _add_frameworks(commands)
+    _add_mcp(commands)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(command=_version)
     return parser
@@ -128,6 +129,19 @@ def _add_frameworks(commands: _Commands) -> None:
     )
     remove.add_argument("--stale", action="store_true", help="only those of older locks")
     parser.set_defaults(command=_frameworks, needs_names=parser.error)
+
+
+def _add_mcp(commands: _Commands) -> None:
+    from tframex_nb.cli.mcp import add_options, serve_mcp
+
+    parser = commands.add_parser(
+        "mcp",
+        help="serve agents and functions to MCP clients",
+        description="Be an MCP server whose tools are agents and functions. A client starts this "
+        "command itself and talks over stdin and stdout; with --http it connects.",
+    )
+    add_options(parser)
+    parser.set_defaults(command=serve_mcp)
 
 
 def _demo(options: argparse.Namespace) -> int:
