@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tframex_nb.agents.agent import Agent
+    from tframex_nb.agents.approval import ApprovalRequest, Approvals, Decision
     from tframex_nb.agents.base import BaseAgent
     from tframex_nb.agents.basic import BasicAgent
     from tframex_nb.agents.context import ContextAgent
@@ -15,10 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Agent",
+    "ApprovalRequest",
+    "Approvals",
     "BaseAgent",
     "BasicAgent",
     "ContextAgent",
     "Conversation",
+    "Decision",
     "Tool",
     "Turn",
     "tool",
@@ -26,10 +30,13 @@ __all__ = [
 
 _HOMES = {
     "Agent": "agent",
+    "ApprovalRequest": "approval",
+    "Approvals": "approval",
     "BaseAgent": "base",
     "BasicAgent": "basic",
     "ContextAgent": "context",
     "Conversation": "conversation",
+    "Decision": "approval",
     "Tool": "tools",
     "Turn": "conversation",
     "tool": "tools",

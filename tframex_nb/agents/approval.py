@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
@@ -49,6 +50,8 @@ class ApprovalRequest:
         """Return why the tool cannot take these arguments, or nothing where it can."""
         from tframex_nb.agents._schema import InvalidArguments
 
+        if doubled := _doubled(arguments):
+            return f"the name {doubled!r} stands twice"
         try:
             self.tool.arguments.bind(arguments)
         except InvalidArguments as exc:
@@ -215,6 +218,22 @@ async def _asking(events: AsyncIterator[Event], approve: Approver) -> AsyncItera
         if aclose is not None:
             with under_approver(approve):
                 await aclose()
+
+
+def _doubled(arguments: str) -> str:
+    """Return a name that stands twice in one object: readers disagree about which one counts."""
+    found: list[str] = []
+
+    def read(pairs: list[tuple[str, Any]]) -> None:  # any JSON
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                found.append(name)
+            seen.add(name)
+
+    with contextlib.suppress(ValueError, RecursionError):  # told by whoever reads it
+        json.loads(arguments, object_pairs_hook=read)
+    return found[0] if found else ""
 
 
 def _is_running() -> bool:

@@ -26,6 +26,11 @@ class TFrameX(Configurable):
         default_value="auto",
         help="how an answer is shown; auto looks at the front end",
     ).tag(config=True)
+    approve = CaselessStrEnum(
+        ["", "all", "writes", "never"],
+        default_value="",
+        help="which tools are asked about before they act; empty as the settings say",
+    ).tag(config=True)
     interpolate = Bool(default_value=True, help="evaluate {{ expressions }} in prompts").tag(
         config=True
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from IPython.core.magic import cell_magic, line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 
+from tframex_nb.agents.approval import POLICIES
 from tframex_nb.interrupts import RunStopped, run_sync
 from tframex_nb.notebook.lowered import LoweredMagics, parse
 from tframex_nb.notebook.output_forms import FORMS
@@ -99,6 +100,7 @@ class FrameworkMagics(LoweredMagics):
     @argument("--tries", type=int, help="answers that each is asked for until one matches (3)")
     @argument("--as", dest="form", choices=FORMS, help="how the answers are wanted and shown")
     @argument("-c", "--context", action="append", help="a variable to send along (repeatable)")
+    @argument("--approve", choices=POLICIES, help="which tools are asked about before they act")
     @argument("-p", "--param", action="append", help="k=v, sent to the endpoint unchanged")
     @argument("-o", "--out", default="", help="bind the comparison to this name")
     @argument("--max-steps", type=int, help="bound on model calls in one run")

@@ -10,7 +10,7 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-__all__ = ["Mode", "detect"]
+__all__ = ["Mode", "allow_stdin", "detect"]
 
 Mode = Literal["live", "final", "terminal"]
 
@@ -33,13 +33,15 @@ def detect(shell: InteractiveShell, wish: str = "") -> Mode:
     kernel = getattr(shell, "kernel", None)
     if kernel is None:
         return "terminal"
-    allowed = _allow_stdin(kernel)
+    allowed = allow_stdin(shell)
     if allowed is None:
         return "live" if os.environ.get("JPY_SESSION_NAME") else "final"
     return "live" if allowed else "final"
 
 
-def _allow_stdin(kernel: Any) -> bool | None:  # ipykernel ships no types
+def allow_stdin(shell: InteractiveShell) -> bool | None:
+    """Return whether the running cell's client answers ``input()``; None where it says nothing."""
+    kernel: Any = getattr(shell, "kernel", None)  # ipykernel ships no types
     get_parent = getattr(kernel, "get_parent", None)
     parent = get_parent() if get_parent is not None else {}
     content = (parent or {}).get("content") or {}

@@ -8,6 +8,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import cell_magic, line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 
+from tframex_nb.agents.approval import POLICIES
 from tframex_nb.notebook import execution
 from tframex_nb.notebook.lowered import LoweredMagics, parse
 from tframex_nb.notebook.output_forms import FORMS
@@ -43,6 +44,7 @@ class AgentMagics(LoweredMagics):
     @argument("--tries", type=int, help="answers that are asked for until one matches (3)")
     @argument("--as", dest="form", choices=FORMS, help="how the answer is wanted and shown")
     @argument("-c", "--context", action="append", help="a variable to send along (repeatable)")
+    @argument("--approve", choices=POLICIES, help="which tools are asked about before they act")
     @argument("-p", "--param", action="append", help="k=v, sent to the endpoint unchanged")
     @argument("-o", "--out", default="", help="bind the run to this name")
     @argument("--max-steps", type=int, help="bound on model calls in one run")

@@ -8,11 +8,14 @@ from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from tframex_nb.agents.approval import Approvals
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 
     from tframex_nb.agents import BaseAgent
     from tframex_nb.notebook.background import Background
+    from tframex_nb.notebook.chat import Chat
     from tframex_nb.notebook.outlet import Outlet
     from tframex_nb.runtime import Runtime
 
@@ -30,10 +33,12 @@ class Session:
         self.errors: OrderedDict[int, str] = OrderedDict()
         self.tool_names: WeakKeyDictionary[BaseAgent, list[str]] = WeakKeyDictionary()
         self.shown: set[int] = set()
+        self.chats: list[Chat] = []
         self.worker_names: dict[str, set[str]] = {}  # what %%framework cells defined, and where
         self._cells: list[str | None] = []
         self._turns: Counter[str] = Counter()
         self._executing = 0
+        self.approvals = Approvals()
         self._runtime: Runtime | None = None
         self._background: Background | None = None
         self._outlet: Outlet | None = None
@@ -128,6 +133,8 @@ class Session:
 
     async def aclose(self) -> None:
         """End what runs in the background; close the runtime where one was made."""
+        for chat in tuple(self.chats):
+            chat.close()
         if self._background is not None:
             await self._background.aclose()
             atexit.unregister(self._background.finish)

@@ -31,6 +31,7 @@ AGENTS_ONLY = (
     "define",
     "schema",
     "tries",
+    "approve",
 )
 
 
