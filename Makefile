@@ -15,6 +15,9 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 # The tours run with nothing configured, as on a fresh machine.
 UNCONFIGURED := env -u TFRAMEX_API_URL -u TFRAMEX_API_KEY -u TFRAMEX_MODEL -u OPENAI_BASE_URL -u OPENAI_API_KEY
 
+NBVAL = $(UNCONFIGURED) TFRAMEX_FRAMEWORKS_DIR=$(CURDIR)/.venvs/frameworks $(BIN)/pytest -p no:cacheprovider --nbval --nbval-sanitize-with notebooks/sanitize.cfg
+RECORDED = $(patsubst notebooks/cassettes/%.ndjson,notebooks/%.ipynb,$(wildcard notebooks/cassettes/*.ndjson))
+
 # uv never fetches an interpreter of its own: what runs is the Python that the user installed.
 export UV_PYTHON_DOWNLOADS := never
 ifdef PIP_INDEX_URL
@@ -69,7 +72,7 @@ doctor: $(VENV)/.core ## Check this installation, and say what to do next.
 
 # ---- checks
 
-.PHONY: lint format test test-fast test-in-process test-all test-notebooks test-wheel test-lowest test-newest test-matrix test-newest soak bench wheel
+.PHONY: lint format test test-fast test-in-process test-all test-notebooks cassettes test-wheel test-lowest test-newest test-matrix test-newest soak bench wheel
 lint: $(VENV)/.dev ## ruff, mypy, the import contracts.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -102,8 +105,13 @@ test-newest: $(VENV)/.dev ## The core tests on the newest Python that is install
 	bash scripts/test_matrix.sh $(VENV) .venvs newest
 
 # Absolute, because a kernel works in its notebook's folder.
-test-notebooks: $(VENV)/.dev frameworks ## The tutorials, with nbval.
-	$(if $(NOTEBOOKS),$(UNCONFIGURED) TFRAMEX_FRAMEWORKS_DIR=$(CURDIR)/.venvs/frameworks $(BIN)/pytest -p no:cacheprovider --nbval --nbval-sanitize-with notebooks/sanitize.cfg $(NOTEBOOKS),@echo "no notebooks")
+test-notebooks: $(VENV)/.dev frameworks ## The tutorials, with nbval: against the demo model, then twice from their cassettes.
+	$(NBVAL) $(NOTEBOOKS)
+	$(NBVAL) --cassettes replay $(RECORDED)
+	$(NBVAL) --cassettes replay $(RECORDED)
+
+cassettes: $(VENV)/.dev frameworks ## Record the tutorials' answers anew (NOTEBOOKS=notebooks/01-quickstart.ipynb: only these).
+	$(NBVAL) --cassettes record $(NOTEBOOKS)
 
 test-fast: $(VENV)/.dev ## The tests that need no browser, no llama.cpp and no second environment.
 	$(BIN)/pytest -m 'not browser and not llama and not frameworks'
