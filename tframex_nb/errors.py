@@ -10,7 +10,8 @@
     │   │   └── QuotaExceeded       429 that waiting does not cure
     │   ├── ModelNotFound           404, unknown model
     │   ├── BadRequest              400, 413, 422 …
-    │   │   └── ContextOverflow     the prompt does not fit
+    │   │   ├── ContextOverflow     the prompt does not fit
+    │   │   └── UnsupportedInput    the model takes no images, files or sound (so many)
     │   ├── ServerError             5xx, an error object in the stream
     │   ├── ConnectionFailed        nothing answered, TLS, DNS, refused
     │   ├── ModelTimeout            connect, first byte, between chunks, whole run
@@ -24,6 +25,7 @@
     │   ├── UnknownAgent
     │   ├── PromptError             an expression in a prompt failed
     │   ├── ToolError               a tool cannot be used at all
+    │   │   └── McpError            an MCP server, or a call to it (see tframex_nb.mcp)
     │   ├── StepLimitReached        the bound on model calls
     │   ├── BudgetExceeded          the bound on cost or tokens (.spent .cap .received)
     │   └── PartialFailure          some of several calls failed (.completed .failures)
@@ -67,6 +69,7 @@ __all__ = [
     "InstallFailed",
     "InvalidAnswer",
     "InvalidInput",
+    "McpError",
     "MemoryLimitExceeded",
     "ModelError",
     "ModelNotFound",
@@ -86,6 +89,7 @@ __all__ = [
     "Truncated",
     "UnknownAgent",
     "UnknownFramework",
+    "UnsupportedInput",
     "WorkerCrashed",
     "WorkerUnavailable",
     "innermost",
@@ -167,6 +171,10 @@ class ContextOverflow(BadRequest):
     """The messages do not fit into the model's context."""
 
 
+class UnsupportedInput(BadRequest):
+    """The model takes no images, no files or no sound, or not so many of them."""
+
+
 class ServerError(ModelError):
     """The endpoint failed: a 5xx status, or an error object inside the stream."""
 
@@ -240,6 +248,15 @@ class PromptError(AgentError):
 
 class ToolError(AgentError):
     """A tool cannot be offered to a model, or does not exist."""
+
+
+class McpError(ToolError):
+    """An MCP server cannot be used; ``stderr`` is the tail of what its program wrote."""
+
+    def __init__(self, message: str, *, hint: str = "", server: str = "", stderr: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.server = server
+        self.stderr = stderr
 
 
 class StepLimitReached(AgentError):

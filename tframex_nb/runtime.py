@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from tframex_nb.models import Endpoints, shared_endpoints
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from tframex_nb.agents import BaseAgent
+    from tframex_nb.agents.approval import Approver
     from tframex_nb.frameworks.service import Frameworks
+    from tframex_nb.mcp import McpServers
     from tframex_nb.messages import Event
     from tframex_nb.models.budget import Budget
     from tframex_nb.systems.base import BaseSystem
@@ -29,11 +31,12 @@ class RunRequest:
     ``framework`` is a framework's name or ``auto``; empty for what the agent names. ``subject``
     is what the user built with that framework, a function that builds it, or a name that a
     ``%%framework`` cell defined. ``schema`` is what the answer has to look like, asked for
-    ``tries`` times at most. ``budget`` bounds what the run may spend.
+    ``tries`` times at most. ``budget`` bounds what the run may spend; ``approve`` is asked
+    before a tool runs.
     """
 
     agent: BaseAgent | BaseSystem
-    prompt: str
+    prompt: str | Sequence[Any]  # as ``BaseAgent.stream`` takes it
     model: str | None = None
     api_url: str | None = None
     framework: str = ""
@@ -46,6 +49,7 @@ class RunRequest:
     remember: bool = True
     params: Mapping[str, Any] = field(default_factory=dict)  # sampling parameters, any JSON
     budget: Budget | None = None
+    approve: Approver | None = None
 
 
 class Runtime:
@@ -54,6 +58,7 @@ class Runtime:
     def __init__(self, endpoints: Endpoints | None = None) -> None:
         self.endpoints = endpoints or shared_endpoints()
         self._frameworks: Frameworks | None = None
+        self._mcp: McpServers | None = None
 
     @property
     def frameworks(self) -> Frameworks:
@@ -63,6 +68,15 @@ class Runtime:
 
             self._frameworks = Frameworks()
         return self._frameworks
+
+    @property
+    def mcp(self) -> McpServers:
+        """The MCP servers of the settings; none is started before its tools are asked for."""
+        if self._mcp is None:
+            from tframex_nb.mcp import McpServers
+
+            self._mcp = McpServers()
+        return self._mcp
 
     def stream(self, request: RunRequest) -> AsyncIterator[Event]:
         """Yield the events of one run.
@@ -87,6 +101,7 @@ class Runtime:
             "fresh": request.fresh,
             "remember": request.remember,
             "budget": request.budget,
+            "approve": request.approve,
             "schema": request.schema,
             "tries": request.tries,
             **request.params,
@@ -110,7 +125,10 @@ class Runtime:
         return any(wishes) or any(named) or used
 
     async def aclose(self) -> None:
-        """Close the frameworks with their workers, every model, and the demo server."""
+        """Close the frameworks with their workers, MCP servers, every model, the demo server."""
+        if self._mcp is not None:
+            await self._mcp.aclose()
+            self._mcp = None
         if self._frameworks is not None:
             await self._frameworks.aclose()
             self._frameworks = None

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tframex_nb.mcp.client import McpServer
     from tframex_nb.mcp.faults import (
         McpCallFailed,
         McpConnectionLost,
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
         McpUntrusted,
     )
     from tframex_nb.mcp.server import build_server, serve
-    from tframex_nb.mcp.server_tools import McpServer
     from tframex_nb.mcp.servers import McpServers
 
 __all__ = [
@@ -32,7 +32,7 @@ __all__ = [
 _HOMES = {
     "McpCallFailed": "faults",
     "McpConnectionLost": "faults",
-    "McpServer": "server_tools",
+    "McpServer": "client",
     "McpServers": "servers",
     "McpStartFailed": "faults",
     "McpTimeout": "faults",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tframex_nb.errors import SettingsError, nearest
 from tframex_nb.settings.files import Reference, find, read_dotenv, read_pyproject, read_toml
+from tframex_nb.settings.mcp import McpSettings
 from tframex_nb.settings.schema import EndpointSettings, Settings, TimeoutSettings
 from tframex_nb.settings.sources import Credential, Key, Layer, Source
 from tframex_nb.settings.urls import base_url
@@ -32,9 +33,13 @@ _SEED_NUMBERS: dict[str, tuple[str, Callable[[str], float], float]] = {
 }
 # Tables that a variable holds as JSON: what they are, and how they are written.
 _AS_JSON = {
-    "headers": ("header names and texts", '{"X-Team": "a"}'),
-    "prices": ("models and prices", '{"my-model": {"input": 0.5, "output": 1.5}}'),
+    "args": ("a JSON array of texts", '["-m", "server"]'),
+    "env": ("a JSON object of variables and texts", '{"LANG": "C"}'),
+    "env_from": ("a JSON array of variables' names", '["GITHUB_TOKEN"]'),
+    "headers": ("a JSON object of header names and texts", '{"X-Team": "a"}'),
+    "prices": ("a JSON object of models and prices", '{"my-model": {"input": 0.5, "output": 1.5}}'),
 }
+_NAMED = {"endpoints": "endpoint", "mcp": "MCP server"}  # tables of named tables
 _FOREIGN_KEY = re.compile(r"[A-Z][A-Z0-9_]*_API_KEY|HF_TOKEN")
 _NAME = re.compile(r"\w[\w.-]*")  # no colon and no space: a person writes -m NAME:MODEL
 _INDIRECT = re.compile(r"(api_?)?key_?(env|var|cmd|command|file|from)\w*|env_?(api_?)?key")
@@ -230,21 +235,21 @@ def _flat(
 
 
 def _is_table(key: Key) -> bool:
-    if key[0] == "endpoints":
+    if key[0] in _NAMED:
         return len(key) <= 2 or key[2:] == ("timeouts",)  # noqa: PLR2004 - endpoints.NAME
     return key == ("timeouts",)
 
 
 def _lowered(key: Key) -> Key:
-    """Return the key with an endpoint's name in lower case: names do not differ by case."""
-    return (key[0], key[1].lower(), *key[2:]) if key[0] == "endpoints" else key
+    """Return the key with a table's name in lower case: names do not differ by case."""
+    return (key[0], key[1].lower(), *key[2:]) if key[0] in _NAMED else key
 
 
 def _check_known(key: Key, source: Source, written: Callable[[Key], str]) -> None:
     """Raise ``SettingsError`` where there is no such setting; name the nearest."""
-    if key[0] == "endpoints" and len(key) > 1 and not _NAME.fullmatch(key[1]):
+    if key[0] in _NAMED and len(key) > 1 and not _NAME.fullmatch(key[1]):
         raise SettingsError(
-            f"{source} is not valid: {key[1]!r} can be no endpoint's name",
+            f"{source} is not valid: {key[1]!r} can be no {_NAMED[key[0]]}'s name",
             hint="allowed: letters, digits, and _ - . between them",
         )
     above, known = _known_beside(key)
@@ -263,6 +268,8 @@ def _known_beside(key: Key) -> tuple[Key, Iterable[str]]:
             return key[:3], TimeoutSettings.model_fields
         case ("endpoints", _, _):
             return key[:2], EndpointSettings.model_fields
+        case ("mcp", _, _):
+            return key[:2], McpSettings.model_fields
         case (_,):
             return (), Settings.model_fields
         case _:
@@ -282,7 +289,7 @@ def _parsed(key: Key, text: str, source: Source) -> _Raw:
     except ValueError:
         what, example = _AS_JSON[key[-1]]
         raise SettingsError(
-            f"{source} is not valid: it must be a JSON object of {what}",
+            f"{source} is not valid: it must be {what}",
             hint=f"write {source.key}='{example}'",
         ) from None
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from tframex_nb.errors import SettingsError
 from tframex_nb.settings.connection import redirected
 from tframex_nb.settings.layers import dotenv_of, foreign_keys, layers
+from tframex_nb.settings.mcp import McpSettings
 from tframex_nb.settings.schema import EndpointSettings, Origins, Settings, TimeoutSettings
 from tframex_nb.settings.urls import base_url, origin
 
@@ -197,6 +198,8 @@ def _allowed(key: Key) -> str:
             return description or "seconds, more than 0"
         case ("endpoints", _, name):
             return EndpointSettings.model_fields[name].description or ""
+        case ("mcp", _, name):
+            return McpSettings.model_fields[name].description or "seconds, more than 0"
         case (name,):
             return Settings.model_fields[name].description or ""
         case _:

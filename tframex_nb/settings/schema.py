@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field
 
 from tframex_nb.errors import SettingsError, nearest
 from tframex_nb.settings.connection import Connection, Guard
+from tframex_nb.settings.mcp import McpSettings  # noqa: TC001 - pydantic reads the annotations
 from tframex_nb.settings.sources import Credential, Source
 from tframex_nb.settings.urls import base_url
 
@@ -122,12 +123,25 @@ class Settings(_Connectable):
 
     api_url: str | None = Field(None, description="a URL such as http://localhost:8000/v1")
     endpoints: dict[str, EndpointSettings] = {}
+    mcp: dict[str, McpSettings] = {}
     memory_messages: int = Field(40, ge=2, le=10_000, description="a whole number from 2 on")
     max_steps: int = Field(12, ge=1, le=1_000, description="a whole number from 1 to 1000")
     background_limit: int = Field(4, ge=1, le=100, description="a whole number from 1 to 100")
     context_cap: int = Field(4_000, ge=200, description="characters, a whole number from 200 on")
+    image_max_bytes: int = Field(
+        3_500_000, ge=10_000, le=50_000_000, description="bytes, a whole number from 10000 on"
+    )
+    image_max_side: int = Field(
+        2_048, ge=64, le=16_384, description="pixels, a whole number from 64 to 16384"
+    )
+    file_max_bytes: int = Field(
+        10_000_000, ge=1_000, le=100_000_000, description="bytes, a whole number from 1000 on"
+    )
     discover: bool = Field(True, description="true or false")  # noqa: FBT003 - pydantic's default
     keyring: bool = Field(False, description="true or false")  # noqa: FBT003 - pydantic's default
+    approve: Literal["all", "writes", "never"] = Field(
+        "writes", description="'all', 'writes' or 'never'"
+    )
     cassette: Literal["off", "record", "replay", "auto"] | None = Field(
         None, description="'record', 'replay', 'auto' or 'off'"
     )

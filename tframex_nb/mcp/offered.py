@@ -1,0 +1,153 @@
+"""What a server offers, as tools of an agent; what it gives back, as text for a model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pydantic
+
+from tframex_nb.agents._schema import Arguments, InvalidArguments
+from tframex_nb.agents.tools import MAX_NAME, Tool, tool_name
+from tframex_nb.errors import ToolError
+from tframex_nb.mcp.faults import McpCallFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mcp_types import CallToolResult
+    from mcp_types import Tool as McpTool
+
+__all__ = ["ORIGIN", "apart", "as_text", "as_tools"]
+
+ORIGIN = "mcp:"  # how the origin of such a tool begins, and the word that names one
+MAX_DESCRIPTION = 4_000  # characters: what a model reads with every question
+MAX_SCHEMA = 50_000  # characters of a tool's schema as JSON
+
+Caller = "Callable[[str, dict[str, Any]], Awaitable[str]]"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenArguments(Arguments):
+    """Arguments that the server itself checks: any JSON object, given on as one value."""
+
+    def bind(self, text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the object that the JSON ``text`` means; raises InvalidArguments for no object."""
+        try:
+            value = json.loads(text) if text.strip() else {}
+        except ValueError as exc:
+            raise InvalidArguments(f"- arguments: not JSON: {exc}") from exc
+        if value is None:
+            value = {}
+        if not isinstance(value, dict):
+            raise InvalidArguments(f"- arguments: an object is expected, got {text[:100]}")
+        return (value,), {}
+
+
+def as_tools(server: str, offered: Iterable[McpTool], call: Caller) -> list[Tool]:  # type: ignore[valid-type]  # an alias as text: its names are for checkers alone
+    """Return a server's tools under names that endpoints accept, each its own.
+
+    One whose schema is no object, or too large to send with every question, is left out.
+    """
+    made: dict[str, Tool] = {}
+    for each in offered:
+        schema = each.input_schema
+        if not _is_usable(schema):
+            continue
+        name = _free(each.name, made)
+        if name:
+            made[name] = Tool(
+                name=name,
+                description=(each.description or "")[:MAX_DESCRIPTION],
+                function=_function(each.name, call),
+                arguments=OpenArguments({"properties": {}, **schema}, {}, pydantic.BaseModel),
+                writes=not (each.annotations is not None and each.annotations.read_only_hint),
+                origin=f"{ORIGIN}{server}",
+            )
+    return list(made.values())
+
+
+def apart(tools: Iterable[Any]) -> list[Any]:  # whatever people pass as tools
+    """Return the tools; one of a server whose name another has is called ``SERVER_NAME``."""
+    every = list(tools)
+    names = [_name_of(each) for each in every]
+    return [
+        _prefixed(each) if _is_of_server(each) and names.count(name) > 1 else each
+        for each, name in zip(every, names, strict=True)
+    ]
+
+
+def as_text(result: CallToolResult) -> str:
+    """Return what a model reads; raises McpCallFailed where the tool says that it failed.
+
+    Pictures, sounds and files become notes.
+    """
+    parts = [_part(each) for each in result.content]
+    if not parts and result.structured_content is not None:
+        parts = [json.dumps(result.structured_content, ensure_ascii=False)]
+    text = "\n".join(parts)
+    if result.is_error:
+        raise McpCallFailed(text or "the tool gives no reason")
+    return text
+
+
+def _part(block: Any) -> str:  # one of the package's kinds of content
+    match block.type:
+        case "text":
+            return str(block.text)
+        case "image" | "audio":
+            size = len(block.data) * 3 // 4
+            return f"[{block.type}: {block.mime_type}, {size:,} bytes, not shown]"
+        case "resource_link":
+            return f"[resource {block.name}: {block.uri}]"
+        case "resource":
+            held = block.resource
+            text = getattr(held, "text", None)
+            return text if text is not None else f"[file {held.uri}, not shown]"
+        case kind:
+            return f"[{kind}, not shown]"
+
+
+def _function(name: str, call: Any) -> Any:  # a Caller; a tool's function
+    async def function(arguments: dict[str, Any]) -> str:  # any JSON
+        said: str = await call(name, arguments)
+        return said
+
+    return function
+
+
+def _is_usable(schema: dict[str, Any]) -> bool:  # JSON schema
+    try:
+        return schema.get("type") == "object" and len(json.dumps(schema)) <= MAX_SCHEMA
+    except (ValueError, RecursionError):
+        return False
+
+
+def _free(name: str, taken: dict[str, Tool]) -> str:
+    """Return a name that no other tool of the server has, or nothing where there can be none."""
+    try:
+        clean = tool_name(name)
+    except ToolError:
+        return ""
+    numbered = (f"{clean[: MAX_NAME - 4]}_{number}" for number in range(2, 1000))
+    return next((each for each in (clean, *numbered) if each not in taken), "")
+
+
+def _prefixed(tool: Tool) -> Tool:
+    server = tool.origin.removeprefix(ORIGIN)
+    return replace(tool, name=tool_name(f"{server}_{tool.name}"))
+
+
+def _is_of_server(each: object) -> bool:
+    return isinstance(each, Tool) and each.origin.startswith(ORIGIN)
+
+
+def _name_of(each: Any) -> str:  # whatever people pass as tools
+    if isinstance(each, Tool):
+        return each.name
+    try:
+        made: Tool = each.as_tool() if hasattr(each, "as_tool") else Tool.of(each)
+    except (ToolError, TypeError):  # told of where the agent takes it
+        return ""
+    return made.name

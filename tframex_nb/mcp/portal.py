@@ -1,0 +1,114 @@
+"""A thread with an event loop of its own, on which connections live whatever a cell does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+from tframex_nb.errors import McpError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+__all__ = ["Portal"]
+
+T = TypeVar("T")
+
+NAME = "tframex-mcp"
+POLL = 0.005  # seconds between looks at whether the thread has ended
+# The package tells of a server's faults here too; we raise them, and stderr is the user's.
+_LOGGERS = (
+    *("client", "httpx2", "httpcore2"),
+    *("mcp.client.streamable_http", "mcp.client.session", "mcp.client.client"),
+    *("mcp.client.subscriptions", "mcp.shared.jsonrpc_dispatcher"),
+)
+
+
+class Portal:
+    """Runs coroutines on its own loop, from the first ``call`` to ``aclose``."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: _Looping | None = None
+
+    async def call(self, work: Callable[[], Coroutine[None, None, T]]) -> T:
+        """Run ``work`` there and return what it returns; may be awaited on any loop.
+
+        Cancelling the call cancels the work, and returns at once.
+        """
+        return await asyncio.wrap_future(self._submit(work))
+
+    def soon(self, function: Callable[[], object]) -> None:
+        """Run ``function`` there soon; nothing where no thread runs."""
+        thread = self._thread
+        if thread is not None and thread.is_alive():
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                thread.loop.call_soon_threadsafe(function)
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a thread (a fork does not inherit it)."""
+        return self._thread is not None and self._thread.is_alive()
+
+    async def aclose(self) -> None:
+        """End the thread; the next call starts another one."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        thread.stop()
+        while thread.is_alive():  # noqa: ASYNC110 - a thread's end wakes no loop
+            await asyncio.sleep(POLL)
+
+    def _submit(self, work: Callable[[], Coroutine[None, None, T]]):  # type: ignore[no-untyped-def]  # noqa: ANN202 - a concurrent Future[T], whose module is not loaded for its name
+        with self._lock:
+            if not self.running:
+                self._thread = _Looping()
+                self._thread.start()
+                self._thread.ready.wait()
+            assert self._thread is not None
+            loop = self._thread.loop
+        made = work()
+        try:
+            return asyncio.run_coroutine_threadsafe(made, loop)
+        except RuntimeError:
+            made.close()
+            raise McpError("the MCP servers are being closed", hint="run the cell again") from None
+
+
+class _Looping(threading.Thread):
+    """The thread; a daemon, since whatever it holds ends with the process."""
+
+    def __init__(self) -> None:
+        super().__init__(name=NAME, daemon=True)
+        self.ready = threading.Event()
+        self.loop: asyncio.AbstractEventLoop
+        self._told: asyncio.Event
+
+    def run(self) -> None:
+        """Run the loop until told to stop, then cancel what is left on it."""
+        for name in _LOGGERS:
+            logging.getLogger(name).addFilter(_not_here)
+        try:
+            asyncio.run(self._main())
+        finally:
+            for name in _LOGGERS:
+                logging.getLogger(name).removeFilter(_not_here)
+
+    def stop(self) -> None:
+        """Make the loop end."""
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self._told.set)
+
+    async def _main(self) -> None:
+        self.loop, self._told = asyncio.get_running_loop(), asyncio.Event()
+        self.ready.set()
+        await self._told.wait()
+
+
+def _not_here(record: logging.LogRecord) -> bool:
+    """Whether a record comes from another thread than ours."""
+    return record.threadName != NAME
