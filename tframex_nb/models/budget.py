@@ -93,12 +93,18 @@ class Budget:
 
     @property
     def line(self) -> str:
-        """What is spent of which cap, for the eye; empty where there is no cap."""
-        parts = []
+        """What is spent of which cap, for the eye; empty where there is no cap.
+
+        Of a call that was cut before its tokens were counted it tells the estimate that the
+        caps go by.
+        """
+        used, parts = self.ledger.used, []
+        about = "about " if self.spent.uncounted else ""
         if self.max_tokens_total is not None:
-            parts.append(f"{self.spent.usage.total_tokens:,} of {self.max_tokens_total:,} tokens")
+            parts.append(f"{about}{used.tokens:,} of {self.max_tokens_total:,} tokens")
         if self.max_cost is not None:
-            parts.append(f"{self.spent.price or usd(Decimal(0))} of {usd(self.max_cost)}")
+            spent = f"{about}{usd(used.cost)}" if about else self.spent.price
+            parts.append(f"{spent or usd(Decimal(0))} of {usd(self.max_cost)}")
         return ", ".join(parts)
 
     @property
