@@ -11,6 +11,7 @@ from tframex_nb.dataframes import frame
 from tframex_nb.messages import (
     AnswerChecked,
     AnswerRejected,
+    ApprovalGiven,
     Event,
     Message,
     MessageFinished,
@@ -100,6 +101,7 @@ class Run:
     model: str = ""
     framework: str = "native"
     prompt: str = ""
+    content: str | list[dict[str, Any]] = field(default="", repr=False)  # the prompt as it is sent
     id: str = field(default_factory=_new_id)
     events: list[Event] = field(default_factory=list, repr=False)
     status: Status = "running"
@@ -164,7 +166,8 @@ class Run:
     @property
     def messages(self) -> tuple[Message, ...]:
         """What the run added to the conversation: the prompt, answers, tool results."""
-        prompt = (Message("user", self.prompt),) if self.prompt else ()
+        asked = self.content or self.prompt
+        prompt = (Message("user", asked),) if asked else ()
         partial = self._partial
         tail = (Message("assistant", partial),) if partial else ()
         return (*prompt, *self._finished, *tail)
@@ -266,6 +269,8 @@ class Run:
                 self._note(event)
 
     def _note(self, event: Event) -> None:
+        if isinstance(event, ApprovalGiven) and event.arguments is not None:
+            self._edit(event.id, event.arguments)
         about = [p.event.subject if p.kind == "note" and p.event else "" for p in self.parts]
         self.parts = [p for p, s in zip(self.parts, about, strict=True) if s != event.subject]
         if event.line:
@@ -282,6 +287,13 @@ class Run:
         if answer and answer.role == "assistant" and not answer.tool_calls and event.again:
             self._finished.pop()
         self._note(event)
+
+    def _edit(self, call_id: str, arguments: str) -> None:
+        """Show the arguments that a tool runs with in place of the model's."""
+        for part in self._pending:
+            if isinstance(part.event, ToolCallStarted) and part.event.id == call_id:
+                part.event = ToolCallStarted(call_id, part.event.name, arguments)
+                part.view = (-1, "")
 
     def _grow(self, kind: Literal["text", "reasoning"], text: str) -> None:
         part = self._open.get(kind)

@@ -40,6 +40,7 @@ SHORTEST = 0.1  # seconds that an answer streams before its rate is told
 LIVE_LINES = 6  # of reasoning, while nothing follows it yet
 LIVE_TAIL = 1200  # characters of reasoning in which those lines are looked for
 _DEMO = re.compile(r"demo\b")
+_PREVIEW = re.compile(r"data:image/(?:png|jpeg);base64,[A-Za-z0-9+/=]{1,40000}")  # nothing remote
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 # What a later piece may complete: an escape sequence, a line end, a joined emoji.
 _UNFINISHED = re.compile(
@@ -203,7 +204,13 @@ def _made(part: Part, form: str) -> str:
         case "tool":
             return _tool(part)
         case _:
-            return f"*{escape_inline(_line(part.event))}*" if part.event else ""
+            return f"*{escape_inline(_line(part.event))}*{_picture(part)}" if part.event else ""
+
+
+def _picture(part: Part) -> str:
+    """Return the small picture that an event carries, below its line."""
+    preview = str(getattr(part.event, "preview", ""))
+    return f"\n\n![]({preview})" if _PREVIEW.fullmatch(preview) else ""
 
 
 def _tail(part: Part) -> str:

@@ -143,8 +143,8 @@ def test_a_prompt_that_is_no_text_is_refused_at_once():
     """A run or its messages, passed on as they are, must not fail deep inside a request."""
     agent = BasicAgent("reader", "demo")
     with pytest.raises(
-        InvalidInput, match="'reader' was given a tuple in place of a prompt"
+        InvalidInput, match="'reader' was given a Message in place of a prompt"
     ) as told:
         agent.stream((Message("user", "hi"),))
-    assert told.value.hint.startswith("pass text; of a run, its .text")
+    assert told.value.hint.endswith("of a run, its .text; messages go to model.stream(messages)")
     assert agent.last is None

@@ -12,7 +12,7 @@ from tframex_nb.notebook.describe import describe as real_describe
 from tframex_nb.notebook.prompts import render
 
 
-def describe(value):
+def describe(value, *, name=""):
     return Description(str(value), f"{len(value)} rows" if isinstance(value, list) else "")
 
 

@@ -7,17 +7,19 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from tframex_nb import interrupts
+from tframex_nb.agents.approval import approver_in_force, asking
 from tframex_nb.agents.conversation import Conversation
 from tframex_nb.agents.engines import named
+from tframex_nb.agents.prompts import announced, read_prompt
 from tframex_nb.agents.running import closing, label_of, run_events
-from tframex_nb.errors import InvalidInput
 from tframex_nb.messages import Message
 from tframex_nb.models.budget import Budget, budgets_of_a_run
 from tframex_nb.runs import Run, observe
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
+    from tframex_nb.agents.approval import Approver
     from tframex_nb.agents.conversation import Draft
     from tframex_nb.agents.engines import Engine, Engines
     from tframex_nb.agents.tools import Tool
@@ -96,7 +98,7 @@ class BaseAgent(ABC):
 
     def stream(
         self,
-        prompt: str,
+        prompt: str | Sequence[Any],  # text, or a list of text and what goes along with it
         *,
         turn: str | None = None,
         model: ChatModel | str | None = None,
@@ -107,35 +109,37 @@ class BaseAgent(ABC):
         schema: Any = None,  # a type, or a JSON schema
         tries: int = TRIES,
         budget: Budget | None = None,
+        approve: Approver | None = None,
         **params: Any,  # sampling parameters go to the endpoint unchanged
     ) -> AsyncIterator[Event]:
         """Yield the events of a run: ``RunStarted`` first, one terminal event last.
 
+        ``prompt`` is text, or a list: text, ``Path``s, figures and images, which are sent as
+        images, sound and files. It is read at once, and so are the files that it names.
         ``turn`` is the key of the turn: a run with the same key sees the turns before it and
         replaces it. ``model`` and ``system`` hold for this run only. ``fresh`` sees no earlier
         turn and, when remembered, starts the conversation anew. ``remember=False`` leaves the
         conversation as it is. ``engine`` takes the place of this agent's own
         steps: another framework than the one that the agent names. ``budget`` bounds what the run
-        may spend. An error is yielded as ``RunFailed`` and then raised.
+        may spend. ``approve`` is asked before a tool runs; a run inside another asks whom that one
+        asks, any other asks nobody. An error is yielded as ``RunFailed`` and then raised.
 
         ``schema`` is what the answer has to look like: a type that pydantic takes, or a JSON
         schema. The run's ``output`` is the checked answer; one that does not match is asked for
         again, ``tries`` times in all, and then fails the run with InvalidAnswer. Raises
-        InvalidInput at once where the prompt is no text, or the schema describes no answer, and
+        InvalidInput at once where the prompt cannot be sent, or the schema describes no answer, and
         AgentError where the framework that the agent names cannot be had here.
         """
-        if not isinstance(prompt, str):
-            raise InvalidInput(
-                f"{self.name!r} was given a {type(prompt).__name__} in place of a prompt",
-                hint="pass text; of a run, its .text; messages go to model.stream(messages)",
-            )
+        asked = read_prompt(prompt, self.name)
+        approve = approve or approver_in_force()
         engine = engine or named(self)
         steps = self.steps if engine is None else functools.partial(engine.steps, self)
         if schema is not None:
             steps = self._typed(steps, schema, tries, engine)
         framework = "native" if engine is None else engine.framework
         label = label_of(model or self.model)
-        run = Run(agent=self.name, model=label, framework=framework, prompt=prompt)
+        run = Run(agent=self.name, model=label, framework=framework, prompt=asked.text)
+        run.content = asked.content
         run.form = "" if schema is None else "json"
         self.last = run
         run.budget = Budget(within=budget)
@@ -144,21 +148,23 @@ class BaseAgent(ABC):
         def answer(draft: Draft) -> AsyncIterator[Event]:
             said = self.system if system is None else system
             head = (Message("system", said),) if said else ()
-            messages = [*head, *draft.history, Message("user", prompt)]
+            messages = [*head, *draft.history, Message("user", asked.content)]
             return run_events(
                 run,
                 model or self.model,
-                lambda found: steps(messages, model=found, **params),
+                lambda found: announced(
+                    asking(steps(messages, model=found, **params), approve), asked.attached
+                ),
                 budgets=budgets,
             )
 
         return self._remembered(run, answer, turn=turn, remember=remember, fresh=fresh)
 
-    async def run(self, prompt: str, **params: Any) -> str:  # what ``stream`` takes
+    async def run(self, prompt: str | Sequence[Any], **params: Any) -> str:  # as ``stream``
         """Return the text of the answer; takes what ``stream`` takes, raises its errors."""
         return await interrupts.guarded(self._answer(prompt, **params))
 
-    def run_sync(self, prompt: str, **params: Any) -> str:  # what ``stream`` takes
+    def run_sync(self, prompt: str | Sequence[Any], **params: Any) -> str:  # as ``stream``
         """Return the text of the answer from synchronous code."""
         return interrupts.run_sync(self._answer(prompt, **params))
 
@@ -207,7 +213,7 @@ class BaseAgent(ABC):
             if pending:
                 self.conversation.commit(draft, run)
 
-    async def _answer(self, prompt: str, **params: Any) -> str:  # what ``stream`` takes
+    async def _answer(self, prompt: str | Sequence[Any], **params: Any) -> str:  # as ``stream``
         """Return the text of the answer; inside another run, whose interrupt ends this too."""
         events = self.stream(prompt, **params)
         run = self.last

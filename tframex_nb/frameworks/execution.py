@@ -21,6 +21,7 @@ from tframex_nb.frameworks.events import FrameworkLog, Waiting, WorkerStarting
 from tframex_nb.frameworks.merging import Merger
 from tframex_nb.frameworks.own_steps import late
 from tframex_nb.messages import Event, ToolCall, ToolResult
+from tframex_nb.models.gateway.markers import Markers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
@@ -94,6 +95,7 @@ class FrameworkEngine:
     _place: Place = field(init=False, repr=False)
     _channel: Channel = field(default_factory=Channel, repr=False)
     _merger: Merger = field(default_factory=Merger, repr=False)
+    _markers: Markers = field(default_factory=Markers, repr=False)
     _printed: int = 0
     _tools: int = 0  # that are at work now
 
@@ -118,6 +120,8 @@ class FrameworkEngine:
             yield event
         toolbox = Toolbox(getattr(agent, "tools", ()) if tools is None else tools)
         self._merger.follow(messages)
+        self._markers = Markers()
+        messages = [self._markers.mark(message) for message in messages]
         steps = max_steps or int(getattr(agent, "max_steps", MAX_STEPS))
         work = functools.partial(self._work, _Task(agent, messages, model, toolbox, steps, params))
         async with closing(self._channel.filled_by(work)) as events:
@@ -132,7 +136,9 @@ class FrameworkEngine:
             bound = asyncio.timeout(self.timeout)
             try:
                 async with bound:
-                    opened = self.gateway.open(task.model, params=params, listen=self._hear)
+                    opened = self.gateway.open(
+                        task.model, params=params, listen=self._hear, markers=self._markers
+                    )
                     with self.enter(nested) as self._place:
                         await self._prepare()
                         async with opened as access:
@@ -225,7 +231,7 @@ class FrameworkEngine:
 
     def _log(self, line: str) -> None:
         """Tell of what was printed: a run keeps its events, and a framework may print for ever."""
-        text = line.strip()
+        text = self._markers.plain(line.strip())
         self._printed += bool(text)
         if text and (self._printed <= PRINTS or not self._printed % PRINTS):
             self._channel.put(FrameworkLog(self.framework, text[:PRINT], self._printed))

@@ -161,7 +161,7 @@ class Frameworks:
     def stream(
         self,
         agent: BaseAgent,
-        prompt: str,
+        prompt: str | Sequence[Any],
         *,
         framework: str = "",
         template: str = "",
@@ -174,7 +174,7 @@ class Frameworks:
         )
 
     async def _stream(
-        self, agent: BaseAgent, prompt: str, options: dict[str, Any], **choice: Any
+        self, agent: BaseAgent, prompt: str | Sequence[Any], options: dict[str, Any], **choice: Any
     ) -> AsyncIterator[Event]:
         agent.engines = self
         remember = options.get("remember", True)

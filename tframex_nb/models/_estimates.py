@@ -13,6 +13,7 @@ from tframex_nb.messages import (
     ToolCallStarted,
 )
 from tframex_nb.models._tool_calls import ToolCallDelta
+from tframex_nb.models.parts import bytes_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +25,8 @@ __all__ = ["prompt_tokens", "said", "size_of", "tokens_in", "whole"]
 BYTES = 4  # of UTF-8 for one token: English prose; code and other scripts need more tokens
 FRAME = 16  # tokens around a message, at most
 IMAGE = (85, 6_000)  # tokens of an image, at least and at most
+SOUND = 100  # bytes of sound for one token, at least: MP3 is the densest
+DOCUMENT = 2  # bytes of a file for one token, at least: its text is packed
 _OFFERED = ("tools", "functions", "response_format")  # parameters that are part of the prompt
 
 
@@ -37,10 +40,10 @@ def prompt_tokens(
     """
     parts = [part for message in messages for part in _parts(message)]
     text = sum(size_of(part) for part in parts if isinstance(part, str))
-    images = sum(not isinstance(part, str) for part in parts)
+    others = [part for part in parts if not isinstance(part, str)]
     text += sum(size_of(_as_json(params[name])) for name in _OFFERED if params.get(name))
-    about = max(1, text // BYTES) + images * IMAGE[0]
-    return about, text + images * IMAGE[1] + FRAME * (len(messages) + 1)
+    about = max(1, text // BYTES) + len(others) * IMAGE[0]
+    return about, text + sum(others) + FRAME * (len(messages) + 1)
 
 
 def tokens_in(size: int) -> int:
@@ -71,18 +74,26 @@ def size_of(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
-def _parts(message: Message | Mapping[str, Any]) -> list[str | None]:
-    """Return the texts of a message, and None for each image or file in it."""
+def _parts(message: Message | Mapping[str, Any]) -> list[str | int]:
+    """Return the texts of a message, and for each image or file the most tokens it may be."""
     data = message.to_dict() if isinstance(message, Message) else message
     content = data.get("content") or ""
     rest = {name: value for name, value in data.items() if name not in ("content", "role")}
-    texts: list[str | None] = [_as_json(rest)] if rest else []
+    texts: list[str | int] = [_as_json(rest)] if rest else []
     if isinstance(content, str):
         return [content, *texts]
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else None
-        texts.append(str(part.get("text", "")) if kind == "text" else None)
+        texts.append(str(part.get("text", "")) if kind == "text" else _most(part))
     return texts
+
+
+def _most(part: Any) -> int:  # whatever stands in a content
+    """Return the most tokens that an image, a sound or a file may be: its base64 is no text."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind == "file":
+        return max(IMAGE[1], bytes_of(part) // DOCUMENT)
+    return max(IMAGE[1], bytes_of(part) // SOUND) if kind == "input_audio" else IMAGE[1]
 
 
 def _as_json(value: Any) -> str:  # any JSON; what is none fails later, with its own error

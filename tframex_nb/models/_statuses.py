@@ -23,6 +23,7 @@ from tframex_nb.errors import (
     QuotaExceeded,
     RateLimited,
     ServerError,
+    UnsupportedInput,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +50,19 @@ _AUTH = re.compile(
 _MODEL = re.compile(
     r"model[^.]{0,80}(not found|not exist|not available|unknown|not supported|not loaded)"
     r"|(unknown|invalid|unsupported|no such) model|model_not_found",
+    re.IGNORECASE,
+)
+# OpenAI, Azure · llama.cpp · vLLM · Ollama · LM Studio, DeepSeek · OpenRouter, Groq, Mistral …
+_INPUT = r"(image|vision|audio|video|multi-?modal|pdf|input_audio|image_url|file)"
+_UNTAKEN = re.compile(
+    rf"{_INPUT}s? (input|content|url)?s? ?(is|are) (not|only) (supported|enabled|allowed)"
+    rf"|({_INPUT} input( modality)?|image_url|input_audio)\W{{0,3}} (is )?(not |only |un)"
+    r"(supported|enabled)"
+    rf"|(not|n't) (support|accept|process|have)( for)? (\w+ )?{_INPUT}s?( input|s|\b)"
+    rf"|at most \d+ {_INPUT}|not a (multi-?modal|vision) model|only supported for multi-?modal"
+    rf"|unknown variant .{_INPUT}|missing data required for image input"
+    rf"|(no endpoints found that|no provider that) supports? {_INPUT}"
+    r"|content must be a string",
     re.IGNORECASE,
 )
 _NO_PATH = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.GONE}
@@ -94,6 +108,12 @@ _TOO_LONG = Verdict(
     "cannot fit the prompt into {model!r}",
     "send less: a shorter context, %agents reset NAME, or ChainOfAgents for long texts",
 )
+_TEXT_ONLY = Verdict(
+    UnsupportedInput,
+    "has {model!r}, which does not take what goes along with the prompt",
+    "use a model that takes it (-m NAME; %models lists them), or send text; images of earlier "
+    "turns are sent again: --fresh forgets them",
+)
 _NO_MODEL = Verdict(
     ModelNotFound, "has no model {model!r}", "%models lists what {url} has; case matters"
 )
@@ -130,6 +150,8 @@ def judge(status: int, error: ErrorBody, wait: float | None) -> Verdict:
     if _OVERFLOW.search(told):
         return _TOO_LONG
     unclear = unclear or status == HTTPStatus.UNPROCESSABLE_ENTITY
+    if (unclear or status in _NO_PATH) and _UNTAKEN.search(told):
+        return _TEXT_ONLY
     if status in _NO_PATH or (unclear and _MODEL.search(told)):
         return _NO_MODEL if "model" in told.lower() else _NOWHERE
     return _by_status(status, wait)

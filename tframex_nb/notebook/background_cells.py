@@ -11,6 +11,7 @@ from tframex_nb.messages import RunInterrupted
 from tframex_nb.notebook.execution import bind, stale_note, watch
 from tframex_nb.notebook.front_end import detect
 from tframex_nb.notebook.live import open_display
+from tframex_nb.notebook.prompts import shown
 from tframex_nb.runs import Run
 from tframex_nb.settings import load_settings
 from tframex_nb.transcript import to_text
@@ -86,7 +87,7 @@ class AgentJob:
         """Leave the answer behind, as a cell that waits does, and an error below it."""
         run = handle.run or self._question.request.agent.last
         if run is None and handle.error is None:  # stopped before it had its turn
-            run = Run(agent=self.name, prompt=self._question.request.prompt)
+            run = Run(agent=self.name, prompt=shown(self._question.request.prompt))
             run.finish(RunInterrupted())
         if run is not None:
             notes = (note for note in run.notes if note != f"background {handle.id}")

@@ -16,6 +16,7 @@ from tframex_nb.notebook.framework_choice import check_known
 from tframex_nb.notebook.front_end import detect
 from tframex_nb.notebook.live import WAITING, Paced
 from tframex_nb.notebook.output_forms import settle
+from tframex_nb.notebook.prompts import shown
 from tframex_nb.notebook.sides import Comparison, Side
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ async def names_to_compare(session: Session, wanted: str | None) -> tuple[list[s
 
 def _empty(question: Question, names: list[str]) -> Comparison:
     sides = tuple(Side(name) for name in names)
-    return Comparison(question.request.prompt, sides, question.notes)
+    return Comparison(shown(question.request.prompt), sides, question.notes)
 
 
 def _check(made: Comparison) -> None:

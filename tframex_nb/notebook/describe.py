@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import inspect
 import os
+import pathlib
 import traceback
 from dataclasses import dataclass
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import TYPE_CHECKING, cast
 
+from tframex_nb.agents.attachments import attachment_of, text_of_file
 from tframex_nb.notebook import frames, literals
+
+if TYPE_CHECKING:
+    from tframex_nb.models.parts import Attachment
 
 __all__ = ["Description", "describe"]
 
@@ -23,15 +29,24 @@ class Description:
 
     text: str
     note: str = ""
+    attachment: Attachment | None = None  # what is sent in place of the text
 
 
-def describe(value: object, *, cap: int = 4000) -> Description:
+def describe(value: object, *, cap: int = 4000, name: str = "") -> Description:
     """Describe ``value`` in about ``cap`` characters at most, in bounded time.
+
+    An image or a file goes along as such, under its ``name``; of a text file its text goes.
+    Raises InvalidInput where that cannot be sent.
 
     A text goes as it is, a table as its schema and first rows, a container as JSON where it can
     be, code as its source, bytes as their number. What does not fit is cut with a visible mark.
     Never raises for what the value's own code does.
     """
+    attachment = attachment_of(value, name=name)
+    if attachment is not None:
+        return Description(f"[{attachment.label}]", attachment.line, attachment)
+    if issubclass(type(value), pathlib.Path) and not cast("pathlib.Path", value).is_dir():
+        return _file(cast("pathlib.Path", value), cap)
     try:
         return _describe(value, cap)
     except Exception as exc:  # noqa: BLE001  # properties and methods of the user's value
@@ -83,6 +98,12 @@ def _whole(text: str, cap: int, kind: str) -> Description:
     mark = f"[… cut here: the first {cap:,} of {len(text):,} characters]"
     note = f"{kind}, first {cap:,} of {len(text):,} characters"
     return Description(f"{text[:cap]}\n{mark}", note)
+
+
+def _file(path: pathlib.Path, cap: int) -> Description:
+    """Send what a text file holds, and always say so: a path looks like a name."""
+    described = _whole(text_of_file(path), cap, f"text of {path.name}")
+    return Description(described.text, described.note or f"text of {path.name}")
 
 
 def _repr(value: object, cap: int) -> Description:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from tframex_nb.errors import PromptError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from tframex_nb.models.parts import Attachment
     from tframex_nb.notebook.describe import Description
 
-__all__ = ["Rendered", "render"]
+__all__ = ["Rendered", "render", "shown", "text_alone", "together"]
 
 _OPENING = re.compile(r"\\?\{\{")
 LONGEST = 4000  # characters of one expression; bounds the search for its end
@@ -26,11 +27,20 @@ LITERAL = "write \\{{ for a literal {{, or use --no-interpolate"
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A prompt after interpolation: its text, a note per value sent, the values by expression."""
+    """A prompt after interpolation: its text, a note per value sent, the values by expression.
+
+    ``pieces`` are the same with images and files in their places.
+    """
 
     text: str
     notes: tuple[str, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict)  # whatever the user's names hold
+    pieces: tuple[str | Attachment, ...] = ()
+
+    @property
+    def prompt(self) -> str | list[str | Attachment]:
+        """What an agent is asked: text, or a list where something goes along with it."""
+        return together(*self.pieces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +55,7 @@ def render(
     template: str,
     namespace: Mapping[str, Any],  # the user's names hold anything
     *,
-    describe: Callable[[object], Description],
+    describe: Callable[..., Description],  # of a value and its ``name``
 ) -> Rendered:
     r"""Return ``template`` with each ``{{ expression }}`` replaced by its described value.
 
@@ -53,7 +63,7 @@ def render(
     says is never interpolated again. The same expression twice is evaluated and noted once.
     Raises PromptError where an expression does not end, names something unknown, or raises.
     """
-    out: list[str] = []
+    out: list[str | Attachment] = []
     notes: list[str] = []
     values: dict[str, Any] = {}  # as above
     names = dict(namespace)
@@ -73,11 +83,46 @@ def render(
         if expression.spec:
             out.append(_formatted(expression, values[source]))
             continue
-        described = describe(values[source])
-        out.append(described.text)
-        if described.note and fresh:
+        described = describe(values[source], name=source)
+        out.append(described.attachment or described.text)
+        if described.note and fresh and described.attachment is None:
             notes.append(f"{source}: {described.note}")
-    return Rendered("".join([*out, template[at:]]), tuple(notes), values)
+    pieces = (*out, template[at:])
+    return Rendered(shown(pieces), tuple(notes), values, pieces)
+
+
+def together(
+    *pieces: str | Attachment | list[str | Attachment],
+) -> str | list[str | Attachment]:
+    """Return pieces of a prompt as one text, or as a list where something goes along with it.
+
+    Texts that follow each other are joined as they are.
+    """
+    out: list[str | Attachment] = []
+    for piece in pieces:
+        for each in piece if isinstance(piece, list) else [piece]:
+            if isinstance(each, str) and out and isinstance(out[-1], str):
+                out[-1] += each
+            else:
+                out.append(each)
+    if not out:
+        return ""
+    return out[0] if len(out) == 1 and isinstance(out[0], str) else out
+
+
+def text_alone(prompt: str | list[str | Attachment], why: str) -> str:
+    """Return a prompt that is text; raises PromptError, which says ``why``, for any other."""
+    if isinstance(prompt, str):
+        return prompt
+    names = ", ".join(piece.label for piece in prompt if not isinstance(piece, str))
+    raise PromptError(f"{why}: {names} cannot go along", hint="put it into an agent's prompt")
+
+
+def shown(prompt: str | Sequence[Any]) -> str:
+    """Return a prompt as people read it: a name for each image and file."""
+    if isinstance(prompt, str):
+        return prompt
+    return "".join(p if isinstance(p, str) else f"[{getattr(p, 'label', '…')}]" for p in prompt)
 
 
 def _expression(template: str, start: int) -> _Expression:

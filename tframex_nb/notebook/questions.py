@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
 import dataclasses
+import functools
 import json
 import keyword
 import re
@@ -16,6 +18,7 @@ from tframex_nb.agents import Agent
 from tframex_nb.agents.base import TRIES
 from tframex_nb.errors import nearest
 from tframex_nb.interrupts import call_tool
+from tframex_nb.notebook.approvals import approver_of
 from tframex_nb.notebook.budgets import budget_of
 from tframex_nb.notebook.describe import describe
 from tframex_nb.notebook.execution import Question
@@ -29,7 +32,7 @@ from tframex_nb.notebook.namespace import (
     taken_by,
 )
 from tframex_nb.notebook.output_forms import form_of, schema_of, told
-from tframex_nb.notebook.prompts import render
+from tframex_nb.notebook.prompts import render, text_alone, together
 from tframex_nb.notebook.system_cells import system_request
 from tframex_nb.runtime import RunRequest
 from tframex_nb.settings import load_settings
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tframex_nb.agents import BaseAgent
+    from tframex_nb.agents.approval import Approver
     from tframex_nb.notebook.config import TFrameX
     from tframex_nb.notebook.session import Session
 
@@ -45,6 +49,7 @@ __all__ = ["Questions"]
 
 # Arguments of a run that are no sampling parameters, and the option that sets each.
 NOT_SENT = {
+    "approve": "--approve",
     "budget": "--max-cost or --max-tokens-total",
     "engine": "--framework",
     "fresh": "--fresh",
@@ -71,6 +76,7 @@ class Questions:
         self.session = session
         self.namespace = session.shell.user_ns
         self.settings = load_settings()
+        self.config = config
         self.interpolate = bool(config.interpolate)
         self.cap = config.context_cap or self.settings.context_cap
         self.display = "" if config.display == "auto" else str(config.display)
@@ -91,6 +97,7 @@ class Questions:
         text, notes = self._fill(cell.rstrip("\n"), literal=literal)
         system = find_system(self.namespace, options.name)
         if system is not None:
+            text = text_alone(text, f"{options.name} is a system, which is asked in text alone")
             request, read = system_request(system, text, options, params, self._look_up)
             request = dataclasses.replace(request, budget=budget)
             return Question(request, (*notes, *read), options.out, self.display, form=form)
@@ -102,7 +109,7 @@ class Questions:
             return None
         request = RunRequest(
             agent,
-            prompt=context + text,
+            prompt=together(context, text),
             model=options.model,
             api_url=options.api_url,
             turn=self.session.turn(agent.agent_id),
@@ -115,6 +122,7 @@ class Questions:
             template=options.template or "",
             subject=subject,
             budget=budget,
+            approve=self._approver(options.approve, background=options.background),
         )
         notes = (*notes, *sizes)
         return Question(
@@ -141,7 +149,7 @@ class Questions:
         self._equip(agent, system, tools, options.max_steps)
         request = RunRequest(
             agent,
-            prompt=context + text,
+            prompt=together(context, text),
             model=options.model,
             api_url=options.api_url,
             remember=False,
@@ -150,6 +158,7 @@ class Questions:
             params={**params, **told(form, agent.system)},
             template=options.template or "",
             budget=budget_of(options, name="the comparison"),
+            approve=self._approver(options.approve, background=options.background),
         )
         return Question(request, (*notes, *sizes), options.out, self.display, form=form)
 
@@ -167,7 +176,7 @@ class Questions:
 
     def of_text(
         self,
-        prompt: str,
+        prompt: str | list[Any],  # text and images, as ``BaseAgent.stream`` takes them
         agent: BaseAgent | None = None,
         notes: tuple[str, ...] = (),
         *,
@@ -176,9 +185,29 @@ class Questions:
         """Return a question as it stands; without an agent, a passing one without memory."""
         if agent is not None:
             turn = self.session.turn(agent.agent_id)
-            return Question(RunRequest(agent, prompt, turn=turn), notes, display=self.display)
+            request = RunRequest(agent, prompt, turn=turn, approve=self._approver())
+            return Question(request, notes, display=self.display)
         request = RunRequest(self._new("agent", system=system), prompt, remember=False)
         return Question(request, notes, display=self.display)
+
+    def of_turn(
+        self, agent: BaseAgent, prompt: str | list[Any], *, turn: str | None, typed: bool
+    ) -> Question:
+        """Return a prompt in the place of a turn, or as a new one; tools are found anew by name.
+
+        What was ``typed`` is filled in as in a cell; what was asked before is sent as it was.
+        """
+        self._equip(agent, None, self._tools(argparse.Namespace(tools=None), agent), None)
+        notes: tuple[str, ...] = ()
+        if typed and isinstance(prompt, str):
+            prompt, notes = self._fill(prompt, literal=not self.interpolate)
+        question = self.of_text(prompt, agent, notes)
+        return dataclasses.replace(
+            question, request=dataclasses.replace(question.request, turn=turn)
+        )
+
+    def _approver(self, wish: str | None = None, *, background: bool = False) -> Approver | None:
+        return approver_of(self.session, wish, self.config, self.settings, background=background)
 
     def _new(self, name: str, **options: Any) -> Agent:  # Agent's own options
         bounds = {"memory": self.settings.memory_messages, "max_steps": self.settings.max_steps}
@@ -230,6 +259,8 @@ class Questions:
         """Return the system message and the tools of a cell, None for what it leaves open."""
         said = options.system
         system = None if said is None else self._fill(said, literal=literal)[0]
+        if system is not None:
+            system = text_alone(system, "a system message is text alone")
         return system, self._tools(options, existing)
 
     def _equip(
@@ -256,14 +287,14 @@ class Questions:
             known = nearest(name, names_of_tools(self.namespace) if option == "--tools" else names)
             raise UsageError(f"{option}: {exc.args[0]!r} is not defined; {known}") from None
 
-    def _fill(self, text: str, *, literal: bool) -> tuple[str, tuple[str, ...]]:
+    def _fill(self, text: str, *, literal: bool) -> tuple[str | list[Any], tuple[str, ...]]:
         """Return the prompt with its expressions evaluated, and what the big ones became."""
         if literal or "{{" not in text:
             return text, ()
         rendered = call_tool(
-            render, text, self._values(), describe=lambda value: describe(value, cap=self.cap)
+            render, text, self._values(), describe=functools.partial(describe, cap=self.cap)
         )
-        return rendered.text, tuple(rendered.notes)
+        return rendered.prompt, tuple(rendered.notes)
 
     def _values(self) -> Mapping[str, Any]:
         """Return what ``{{ }}`` can name: the user's variables, ``In``, ``Out`` and ``Err``."""
@@ -280,15 +311,18 @@ class Questions:
                 f"--out {out!r}: that name holds the agent, and {out}.last is its last run anyway"
             )
 
-    def _context(self, names: list[str]) -> tuple[str, tuple[str, ...]]:
-        parts, notes = [], []
+    def _context(self, names: list[str]) -> tuple[str | list[Any], tuple[str, ...]]:
+        parts: list[Any] = []  # text and images
+        notes = []
         for name in names:
             value = self._look_up("--context", name)
-            described = call_tool(describe, value, cap=self.cap)
-            parts.append(f"{name}:\n{described.text}\n\n")
+            described = call_tool(describe, value, cap=self.cap, name=name)
+            parts += [f"{name}:\n", described.attachment or described.text, "\n\n"]
+            if described.attachment is not None:
+                continue  # the run says what was sent
             size = f"{len(described.text):,} characters"
             notes.append(f"sent {name}: {described.note or size}")
-        return "".join(parts), tuple(notes)
+        return together(*parts), tuple(notes)
 
 
 class _Cells(dict[int, str]):

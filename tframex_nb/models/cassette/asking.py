@@ -39,6 +39,7 @@ _PARAMS = frozenset(
 )
 _OF_A_MESSAGE = frozenset({"created", "created_at", "id", "reasoning", "refusal", "timestamp"})
 _DATA_URL = re.compile(r"data:([\w/+.;=-]*);base64,([A-Za-z0-9+/=\s]{64,})")
+_BARE = re.compile(r"[A-Za-z0-9+/=\s]{64,}")
 
 # What differs from run to run in texts that nobody typed. Only replay looks past it.
 _CHANCE = re.compile(
@@ -178,10 +179,17 @@ def _plain(value: Any) -> Any:  # anything that a caller put into a request
     if isinstance(value, str):
         return _DATA_URL.sub(_shortened, value) if "base64," in value else value
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): _plain(v) for k, v in _sound(value).items()}
     if isinstance(value, (list, tuple)):
         return [_plain(each) for each in value]
     return value if value is None or isinstance(value, (bool, int, float)) else str(value)
+
+
+def _sound(part: dict[Any, Any]) -> dict[Any, Any]:  # any JSON
+    """Return the data of OpenAI's ``input_audio``, which is bare base64, as a data URL's."""
+    data, form = part.get("data"), part.get("format")
+    bare = isinstance(data, str) and isinstance(form, str) and _BARE.fullmatch(data)
+    return {**part, "data": f"data:audio/{form};base64,{data}"} if bare else part
 
 
 def _shortened(url: re.Match[str]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tframex_nb.models.demo.told import ANSWER_TOOL, as_calls
+from tframex_nb.models.parts import describe_part
 
 __all__ = ["Conversation", "ToolSpec", "read"]
 
@@ -47,6 +48,11 @@ class Conversation:
         """All system and developer text."""
         roles = ("system", "developer")
         return "\n".join(text for role, text in self.messages if role in roles)
+
+    @property
+    def attached(self) -> tuple[tuple[str, ...], ...]:
+        """What came beside text, by user message, oldest first."""
+        return tuple(_attached(message) for message in self.raw if message.get("role") == "user")
 
     @property
     def earlier(self) -> tuple[str, ...]:
@@ -101,7 +107,18 @@ def text_of(content: object) -> str:
     if isinstance(content, str):
         return content
     parts = _list(content)
-    return "".join(str(part.get("text") or f"[{part.get('type', 'part')}]") for part in parts)
+    return "".join(
+        str(part.get("text", ""))
+        if part.get("type", "text") == "text"
+        else f"[{describe_part(part)}]"
+        for part in parts
+    )
+
+
+def _attached(message: dict[str, Any]) -> tuple[str, ...]:
+    """Return kind, format and size of each part of a message that is no text."""
+    parts = _list(message.get("content"))
+    return tuple(describe_part(part) for part in parts if part.get("type", "text") != "text")
 
 
 def _asked_to_think(request: dict[str, Any]) -> bool:

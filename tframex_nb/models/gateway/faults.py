@@ -22,6 +22,7 @@ from tframex_nb.errors import (
     ServerError,
     SettingsError,
     Truncated,
+    UnsupportedInput,
 )
 
 __all__ = ["WireFault", "fault_on_the_wire", "refusal_on_the_wire"]
@@ -35,6 +36,7 @@ _KINDS: tuple[tuple[type[Exception], int, str, str], ...] = (
     (RateLimited, 429, "rate_limit_exceeded", "rate_limit_error"),
     (ModelNotFound, 404, "model_not_found", _BAD),
     (ContextOverflow, 400, "context_length_exceeded", _BAD),
+    (UnsupportedInput, 400, "unsupported_input", _BAD),
     (CassetteMiss, 400, "not_recorded", _BAD),
     (BadRequest, 400, "invalid_request", _BAD),
     (BudgetExceeded, 400, "budget_exceeded", _BAD),

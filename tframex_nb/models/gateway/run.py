@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from tframex_nb.messages import Event
     from tframex_nb.models.base import ChatModel
+    from tframex_nb.models.gateway.markers import Markers
     from tframex_nb.models.gateway.question import Question
 
 __all__ = ["Exchange", "GatewayRun"]
@@ -48,6 +49,7 @@ class GatewayRun:
         loop: asyncio.AbstractEventLoop,
         call: Callable[[Callable[[], object]], None],
         forget: Callable[[str, object], object],
+        markers: Markers | None = None,
     ) -> None:
         self.base_url = base_url
         self.token = token
@@ -57,6 +59,7 @@ class GatewayRun:
         self.closed = False
         self._model = model
         self._listen = listen
+        self._markers = markers
         self._loop = loop
         self._call = call
         self._forget = forget
@@ -128,7 +131,10 @@ class GatewayRun:
         """Ask the model; yield its events, those that are ready together in one list."""
         self.requests += 1
         params = {**question.params, **self.params}
-        return ask(self._model, question.messages, params, home=self._loop, tasks=self._streams)
+        messages = question.messages
+        if self._markers is not None:
+            messages = self._markers.restore(messages)
+        return ask(self._model, messages, params, home=self._loop, tasks=self._streams)
 
     def _hear(self, events: list[Event]) -> None:
         for event in events:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from tframex_nb.messages import Event
     from tframex_nb.models.base import ChatModel, PooledModel
+    from tframex_nb.models.gateway.markers import Markers
 
 __all__ = ["Gateway"]
 
@@ -52,12 +53,14 @@ class Gateway:
         *,
         params: Mapping[str, Any] | None = None,  # sampling parameters, unchanged
         listen: Callable[[Event], None],
+        markers: Markers | None = None,
     ) -> AsyncIterator[GatewayRun]:
         """Give a run access to ``model`` while the block lasts.
 
         ``params`` go before those that a request brings. ``listen`` is called on this loop with
         each ReasoningDelta, Usage, Retrying and MessageFinished, in order, before the framework
         can see the end of that answer. A model without ``sibling`` is streamed on this loop.
+        ``markers`` are put back into the images and files that they stand for.
         """
         port = self._server.start()
         token = secrets.token_urlsafe(32)
@@ -67,6 +70,7 @@ class Gateway:
             token=token,
             params=dict(params or {}),
             listen=listen,
+            markers=markers,
             loop=asyncio.get_running_loop(),
             call=self._server.call,
             forget=self._runs.pop,
