@@ -28,11 +28,12 @@ _LOGGERS = (
 
 
 class Portal:
-    """Runs coroutines on its own loop, from the first ``call`` to ``aclose``."""
+    """Runs coroutines on its own loop, from the first ``call`` to ``aclose``, which is final."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._thread: _Looping | None = None
+        self._closed = False
 
     async def call(self, work: Callable[[], Coroutine[None, None, T]]) -> T:
         """Run ``work`` there and return what it returns; may be awaited on any loop.
@@ -41,22 +42,15 @@ class Portal:
         """
         return await asyncio.wrap_future(self._submit(work))
 
-    def soon(self, function: Callable[[], object]) -> None:
-        """Run ``function`` there soon; nothing where no thread runs."""
-        thread = self._thread
-        if thread is not None and thread.is_alive():
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                thread.loop.call_soon_threadsafe(function)
-
     @property
     def running(self) -> bool:
         """Whether there is a thread (a fork does not inherit it)."""
         return self._thread is not None and self._thread.is_alive()
 
     async def aclose(self) -> None:
-        """End the thread; the next call starts another one."""
+        """End the thread: nothing that nobody owns any more is started again."""
         with self._lock:
-            thread, self._thread = self._thread, None
+            thread, self._thread, self._closed = self._thread, None, True
         if thread is None:
             return
         thread.stop()
@@ -65,6 +59,8 @@ class Portal:
 
     def _submit(self, work: Callable[[], Coroutine[None, None, T]]):  # type: ignore[no-untyped-def]  # noqa: ANN202 - a concurrent Future[T], whose module is not loaded for its name
         with self._lock:
+            if self._closed:
+                raise McpError("the MCP server was closed", hint="open it again, or run its cell")
             if not self.running:
                 self._thread = _Looping()
                 self._thread.start()

@@ -102,8 +102,9 @@ class McpServers:
     async def aclose(self) -> None:
         """End every server and the thread; a later use starts both again."""
         slots, self._slots = list(self._slots.values()), {}
+        portal, self._portal = self._portal, Portal()
         await asyncio.gather(*(slot.close() for slot in slots))
-        await self._portal.aclose()
+        await portal.aclose()
 
     async def _slot(self, name: str) -> Slot:
         definition = find(self._settings(), name)

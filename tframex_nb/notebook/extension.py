@@ -14,6 +14,7 @@ from tframex_nb.notebook.framework_magics import FrameworkMagics
 from tframex_nb.notebook.magics import AgentMagics
 from tframex_nb.notebook.session import Session
 from tframex_nb.notebook.shield import Shield
+from tframex_nb.notebook.tool_magics import ToolMagics
 from tframex_nb.notebook.transform import lower_cell, lower_lines
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Extension:
         self.magics = (
             AgentMagics(shell, session=self.session, wishes=self.config),
             FrameworkMagics(shell, session=self.session, wishes=self.config),
+            ToolMagics(shell, session=self.session, wishes=self.config),
         )
         self._transformers = [_transformer(lower_cell, self), _transformer(lower_lines, self)]
         self._matcher = matcher_for(self.session)

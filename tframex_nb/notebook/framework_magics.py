@@ -95,7 +95,7 @@ class FrameworkMagics(LoweredMagics):
     @argument("-m", "--model", help="MODEL, ENDPOINT:MODEL or demo")
     @argument("--api-url", help="an OpenAI-compatible URL")
     @argument("-s", "--system", help="what the agent is; {{ expr }} is evaluated")
-    @argument("--tools", help="functions and agents of the notebook: a,b,c")
+    @argument("--tools", help="functions, agents, MCP servers: a,b,mcp:NAME,mcp:NAME/c")
     @argument("--schema", help="what each answer must match: a type or JSON schema")
     @argument("--tries", type=int, help="answers that each is asked for until one matches (3)")
     @argument("--as", dest="form", choices=FORMS, help="how the answers are wanted and shown")
@@ -142,9 +142,11 @@ class FrameworkMagics(LoweredMagics):
     async def _compare(self, line: str, cell: str) -> Comparison | BackgroundRun:
         from tframex_nb.notebook.compare import CompareJob, compare, names_to_compare
         from tframex_nb.notebook.questions import Questions
+        from tframex_nb.notebook.served import served_tools
 
         options: Any = parse(self.compare, line)  # argparse's Namespace
-        question = Questions(self.session, self.wishes).of_comparison(options, cell)
+        served = await served_tools(self.session, self.wishes, options)
+        question = Questions(self.session, self.wishes, served).of_comparison(options, cell)
         names, note = await names_to_compare(self.session, options.frameworks)
         notes = (*question.notes, note) if note else question.notes
         question = dataclasses.replace(question, notes=notes)
