@@ -26,6 +26,7 @@ from tframex_nb.frameworks.service import Frameworks
 from tframex_nb.messages import TextDelta, ToolResult
 from tframex_nb.models import RetryPolicy, VLLMModel
 from tframex_nb.models.demo import DemoServer
+from tframex_nb.testing.promises import PromisesContract
 from tframex_nb.testing.witness import Witness
 
 if TYPE_CHECKING:
@@ -78,17 +79,22 @@ class Bench:
             raise run.error
         return run
 
+    def has(self, capability: str) -> bool:
+        """Whether the adapter says that it can do this."""
+        found = self.integration.describe_capabilities().get(capability)
+        return found is not None and found.met
+
     def needs(self, capability: str) -> None:
         """Skip the test where the adapter says that it cannot do this."""
         import pytest
 
-        found = self.integration.describe_capabilities().get(capability)
-        if found is None or not found.met:
+        if not self.has(capability):
+            found = self.integration.describe_capabilities().get(capability)
             why = found.reason if found else "it does not say"
             pytest.skip(f"{self.name} has no {capability}: {why}")
 
 
-class FrameworkContract:
+class FrameworkContract(PromisesContract):
     """Subclass it in a test module and set ``framework``: a class, or a registered name.
 
     ``options`` are sampling parameters for every run.
