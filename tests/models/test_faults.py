@@ -21,6 +21,7 @@ from tframex_nb.errors import (
     RateLimited,
     ServerError,
     Truncated,
+    UnsupportedInput,
 )
 from tframex_nb.http import Timeouts
 from tframex_nb.models._retry import RetryPolicy
@@ -138,6 +139,15 @@ FAULTS = [
     Fault("s400_vllm_context", ContextOverflow, "prompt is too long", "send less", "", 400),
     Fault("s400_model", ModelNotFound, "has no model 'm' (400)", "%models", "", 400),
     Fault("s400_key", AuthError, "API key not valid", "TFRAMEX_API_KEY", "", 400),
+    # what a model does not take, and what only looks like it
+    *(
+        Fault(name, UnsupportedInput, "does not take what goes along", "-m NAME", "", int(name[8:11]))
+        for name in CASES
+        if name.startswith("untaken_")
+    ),
+    Fault("taken_format", BadRequest, "json_schema is not supported", MEND, "", 400),
+    Fault("taken_tools", BadRequest, "does not support tools", MEND, "", 400),
+    Fault("taken_name", ModelNotFound, "image-input-7b", "%models", "", 404),
     Fault("s401", AuthError, "refused the API key (401)", "-m demo", "", 401),
     Fault("s401_text", AuthError, "Unauthorized", "TFRAMEX_API_KEY", "", 401),
     Fault("s402", QuotaExceeded, "Insufficient Balance", "add credit", "", 402),

@@ -541,6 +541,33 @@ refused("s400_vllm_context", 400, {"object": "error", "message": "prompt is too 
 refused("s400_model", 400, {"detail": "Model nope not found"})
 refused("s400_key", 400, [{"error": {"code": 400, "message": "API key not valid. Pass a valid one.",
                                      "status": "INVALID_ARGUMENT"}}])  # fmt: skip
+# What endpoints say to an image or a sound that their model does not take, each in its words.
+for name, status, said in (
+    ("openai", 400, "Invalid content type. image_url is only supported by certain models."),
+    ("llama_cpp", 500, "image input is not supported - hint: if this is unexpected, you may need to"
+     " provide the mmproj"),
+    ("llama_cpp_audio", 500, "audio input is not supported - hint: if this is unexpected, you may"
+     " need to provide the mmproj"),
+    ("vllm", 400, "At most 0 image(s) may be provided in one prompt."),
+    ("vllm_text", 400, "GLM-5.2 is not a multimodal model"),
+    ("ollama", 500, "this model is missing data required for image input"),
+    ("ollama_cloud", 400, "this model does not support image input (ref: b8bd630e)"),
+    ("lm_studio", 400, "Model does not support images. Please use a model that does."),
+    ("deepseek", 400, "Failed to deserialize the JSON body into the target type: messages[0]: "
+     "unknown variant `image_url`, expected `text` at line 1 column 96"),
+    ("openrouter", 404, "No endpoints found that support image input"),
+    ("gemini", 400, "Image input modality is not enabled for models/gemma-3-27b-it"),
+    ("xai", 400, "Image inputs are not supported by this model."),
+    ("text_alone", 400, "messages.content.type is invalid, allowed values: ['text']"),
+    ("text_parts", 400, "Only 'text' content type is supported."),
+    ("groq", 400, "messages[0].content must be a string"),
+    ("checked", 422, "body.messages.0.content.0.type: Input should be 'text'"),
+):  # fmt: skip
+    refused(f"untaken_{status}_{name}", status, openai_error(said))
+refused("untaken_400_bare", 400, {"error": "Model does not support images."})
+refused("taken_format", 400, openai_error("'response_format' json_schema is not supported"))
+refused("taken_tools", 400, openai_error("this model does not support tools"))
+refused("taken_name", 404, openai_error("The model `image-input-7b` does not exist."))
 refused("s401", 401, openai_error("Incorrect API key provided", "invalid_api_key"))
 refused("s401_text", 401, {"error": "Unauthorized"})
 refused("s402", 402, openai_error("Insufficient Balance"))

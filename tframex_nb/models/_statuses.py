@@ -52,17 +52,16 @@ _MODEL = re.compile(
     r"|(unknown|invalid|unsupported|no such) model|model_not_found",
     re.IGNORECASE,
 )
-# OpenAI, Azure · llama.cpp · vLLM · Ollama · LM Studio, DeepSeek · OpenRouter, Groq, Mistral …
-_INPUT = r"(image|vision|audio|video|multi-?modal|pdf|input_audio|image_url|file)"
+# Endpoints have no code for this, and each its own words; tests/servers/fault_server.py has them.
+_INPUT = r"(?:images?|image_url|vision|audio|input_audio|videos?|pdfs?|files?|multi-?modal)"
 _UNTAKEN = re.compile(
-    rf"{_INPUT}s? (input|content|url)?s? ?(is|are) (not|only) (supported|enabled|allowed)"
-    rf"|({_INPUT} input( modality)?|image_url|input_audio)\W{{0,3}} (is )?(not |only |un)"
-    r"(supported|enabled)"
-    rf"|(not|n't) (support|accept|process|have)( for)? (\w+ )?{_INPUT}s?( input|s|\b)"
-    rf"|at most \d+ {_INPUT}|not a (multi-?modal|vision) model|only supported for multi-?modal"
-    rf"|unknown variant .{_INPUT}|missing data required for image input"
-    rf"|(no endpoints found that|no provider that) supports? {_INPUT}"
-    r"|content must be a string",
+    rf"\b{_INPUT} (?:inputs? |modality |content |input modality )?(?:is|are) (?:not|only) "
+    r"(?:supported|enabled|allowed)"
+    rf"|(?:not|n't) (?:support|accept|process|take) (?:the )?{_INPUT}(?: inputs?)?\b"
+    rf"|at most \d+ {_INPUT}\b|not a (?:multi-?modal|vision) model"
+    rf"|unknown variant .?{_INPUT}|missing data required for {_INPUT}|that support {_INPUT} input"
+    r"|allowed values: \['text'\]|only .?text.? content type is supported"
+    r"|content must be a string|type: input should be 'text'",
     re.IGNORECASE,
 )
 _NO_PATH = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.GONE}

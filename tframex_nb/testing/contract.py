@@ -26,6 +26,7 @@ from tframex_nb.frameworks.service import Frameworks
 from tframex_nb.messages import TextDelta, ToolResult
 from tframex_nb.models import RetryPolicy, VLLMModel
 from tframex_nb.models.demo import DemoServer
+from tframex_nb.testing.images import ImagesContract
 from tframex_nb.testing.promises import PromisesContract
 from tframex_nb.testing.witness import Witness
 
@@ -64,7 +65,7 @@ class Bench:
         self.models.append(Witness(made))
         return self.models[-1]
 
-    async def run(self, agent: Agent, prompt: str, **options: Any) -> Run:  # stream's options
+    async def run(self, agent: Agent, prompt: str | list[Any], **options: Any) -> Run:  # stream's
         """Run the agent on the framework, and return the run whichever way it ends."""
         with contextlib.suppress(Exception):
             async for _ in self.frameworks.stream(agent, prompt, framework=self.name, **options):
@@ -72,7 +73,7 @@ class Bench:
         assert agent.last is not None, "the run never began"
         return agent.last
 
-    async def works(self, agent: Agent, prompt: str, **options: Any) -> Run:  # stream's options
+    async def works(self, agent: Agent, prompt: str | list[Any], **options: Any) -> Run:  # stream's
         """Run the agent; the run must end well."""
         run = await self.run(agent, prompt, **options)
         if run.error is not None:
@@ -94,7 +95,7 @@ class Bench:
             pytest.skip(f"{self.name} has no {capability}: {why}")
 
 
-class FrameworkContract(PromisesContract):
+class FrameworkContract(PromisesContract, ImagesContract):
     """Subclass it in a test module and set ``framework``: a class, or a registered name.
 
     ``options`` are sampling parameters for every run.
