@@ -9,6 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tframex_nb.markdown import escape_inline
 from tframex_nb.messages import RunStarted, ToolCallStarted
 from tframex_nb.transcript import TerminalWriter, to_markdown, to_text
 
@@ -150,7 +151,7 @@ class _Adaptive:
         self._began = time.monotonic()
         self._run: Run | None = None
         self._shown = False
-        self._display = Paced(shell, {"text/markdown": f"*{title()} …*"}, self._make)
+        self._display = Paced(shell, {"text/markdown": f"*{escape_inline(title())} …*"}, self._make)
         self._waiting = asyncio.get_running_loop().call_later(WAITING, self._wait)
 
     def feed(self, event: Event, run: Run) -> None:
@@ -177,7 +178,7 @@ class _Adaptive:
     def _wait(self) -> None:
         """Show that the model is being waited for."""
         seconds = time.monotonic() - self._began
-        self._display.send({"text/markdown": f"*{self._title()} … {seconds:.0f} s*"})
+        self._display.send({"text/markdown": f"*{escape_inline(self._title())} … {seconds:.0f} s*"})
         self._waiting = asyncio.get_running_loop().call_later(WAITING, self._wait)
 
 
