@@ -14,7 +14,7 @@ def lower(source: str, *, may_await: bool = True) -> str:
 
 
 def awaited(magic: str, line: str, body: str = "") -> str:
-    holder = "AgentMagics" if magic in ("agent", "ask", "fix") else "FrameworkMagics"
+    holder = "AgentMagics" if magic in ("agent", "agents", "ask", "fix") else "FrameworkMagics"
     return (
         f'await get_ipython().magics_manager.registry["{holder}"]'
         f".awaited({magic!r}, {line!r}, {body!r})\n"
@@ -36,7 +36,7 @@ def test_comments_and_blank_lines_before_the_magic_stay():
     [
         "x = 1\n%%agent\nhi\n",
         "%%time\n%%agent\nhi\n",
-        "%%agents\nhi\n",
+        "%%agentsx\nhi\n",
         "%%agentic\nhi\n",
         "text = '''\n%ask no\n'''\n",
         "f(\n%ask no\n)\n",
@@ -47,7 +47,7 @@ def test_comments_and_blank_lines_before_the_magic_stay():
     ids=[
         "below code",
         "inside time",
-        "agents",
+        "longer cell name",
         "longer name",
         "string",
         "bracket",
@@ -68,6 +68,13 @@ def test_ask_lines_keep_question_marks_braces_and_quotes():
     """IPython would take a trailing ``?`` for help and braces for variables."""
     lowered = lower("%ask what's {this}?\n%ask bob: and $that??\n")
     assert lowered == awaited("ask", "what's {this}?") + awaited("ask", "bob: and $that??")
+
+
+def test_agents_is_lowered_as_a_line_a_value_and_a_cell():
+    """What it asks anew may hold question marks and braces."""
+    assert lower("%agents edit bob 1 why {x}?\n") == awaited("agents", "edit bob 1 why {x}?")
+    assert lower("t = %agents\n") == "t = " + awaited("agents", "")
+    assert lower("%%agents edit bob 1\nwhy?\n") == awaited("agents", "edit bob 1", "why?\n")
 
 
 def test_an_indented_ask_becomes_a_call():

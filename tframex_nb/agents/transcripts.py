@@ -54,7 +54,9 @@ class SavedCall(_Strict):
 
     id: Name
     name: Name
-    arguments: str = Field("{}", description="The JSON text of the arguments, as the model wrote.")
+    arguments: str = Field(
+        default="{}", description="The JSON text of the arguments, as the model wrote."
+    )
 
 
 class SavedMessage(_Strict):
@@ -65,7 +67,7 @@ class SavedMessage(_Strict):
     tool_calls: list[SavedCall] = []
     tool_call_id: Name = ""
     name: Name = ""
-    reasoning: str = Field("", description="Kept for the reader; never sent to a model.")
+    reasoning: str = Field(default="", description="Kept for the reader; never sent to a model.")
 
     def to_message(self) -> Message:
         """Return the message."""
@@ -77,13 +79,13 @@ class SavedTurn(_Strict):
     """One question and all that followed."""
 
     messages: Annotated[list[SavedMessage], Field(max_length=MAX_MESSAGES)]
-    cell: Name | None = Field(None, description="The id of the cell that owns the turn.")
+    cell: Name | None = Field(default=None, description="The id of the cell that owns the turn.")
     status: Literal["finished", "failed", "interrupted"] = "finished"
     stale: bool = Field(default=False, description="Whether an earlier turn has changed since.")
-    run: Name = Field("", description="The id of its run.")
+    run: Name = Field(default="", description="The id of its run.")
     prompt_tokens: Count = 0
     completion_tokens: Count = 0
-    seconds: float = Field(0.0, ge=0)
+    seconds: float = Field(default=0.0, ge=0)
 
     def to_turn(self) -> Turn:
         """Return the turn."""
@@ -105,12 +107,12 @@ class SavedAgent(_Strict):
     kind: Name = "Agent"
     system: str = ""
     description: str = ""
-    model: Name = Field("", description="Empty: the one that the settings choose.")
+    model: Name = Field(default="", description="Empty: the one that the settings choose.")
     framework: Name = ""
     template: Name = ""
     tools: Annotated[list[Name], Field(max_length=1000)] = []
-    max_steps: int | None = Field(None, ge=1, le=10_000)
-    memory: int | None = Field(None, ge=0, le=1_000_000)
+    max_steps: int | None = Field(default=None, ge=1, le=10_000)
+    memory: int | None = Field(default=None, ge=0, le=1_000_000)
 
     @classmethod
     def of(cls, agent: BaseAgent) -> SavedAgent:

@@ -13,10 +13,11 @@ from tframex_nb.notebook.namespace import agents_in, find_system, names_of_tools
 from tframex_nb.notebook.output_forms import FORMS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from IPython.core.completer import SimpleMatcherResult
 
+    from tframex_nb.agents import BaseAgent
     from tframex_nb.notebook.session import Session
 
 __all__ = ["matcher_for"]
@@ -54,7 +55,7 @@ OPTIONS = {
     "frameworks": ("--capability", "--memory", "--offline", "--streaming", "--tools"),
 }
 VERBS = {
-    "agents": ("show", "history", "reset"),
+    "agents": ("show", "history", "reset", "chat", "edit", "rerun", "drop", "save", "load"),
     "cassettes": ("use", "show", "clear"),
     "frameworks": (
         "load",
@@ -70,8 +71,9 @@ VERBS = {
     ),
     "models": ("use", "connect"),
     "runs": ("stop",),
+    "tools": ("show", "start", "stop", "trust"),
 }
-_LINE = re.compile(r"\s*(?:\w+\s*=\s*)?%(agents|cassettes|frameworks|models|runs|ask)\s+(.*)$")
+_LINE = re.compile(rf"\s*(?:\w+\s*=\s*)?%%?({'|'.join(VERBS)}|ask)\s+(.*)$")
 _CELL = re.compile(r"(?:\s*(?:#.*)?\n)*%%(agent|compare|framework)\b")
 
 
@@ -124,7 +126,7 @@ def _values(session: Session, magic: str, option: str) -> Iterable[str] | None:
         case "-m" | "--model":
             return session.runtime.endpoints.names()
         case "--tools":
-            return sorted(names_of_tools(namespace))
+            return [*sorted(names_of_tools(namespace)), *_servers(session)]
         case "-f" | "--framework" | "--frameworks":
             return [*_frameworks(session), "auto", *(["all"] if magic == "compare" else [])]
         case "-t" | "--template":
@@ -151,11 +153,45 @@ def _line_magic(session: Session, magic: str, rest: str) -> Iterable[str]:
         return VERBS[magic]
     if magic == "cassettes":
         return _cassette_modes(rest)
+    if magic == "agents":
+        return _dialogue(agents, words, rest)
+    if magic == "tools":
+        servers = [name.removeprefix("mcp:") for name in _servers(session)]
+        tools = names_of_tools(session.shell.user_ns) if words[0] == "show" else ()
+        return [*servers, *tools] if words[0] == "show" else [n for n in servers if "/" not in n]
     if magic == "runs":
         return ["all", *(handle.id for handle in session.background.active)]
     if magic == "frameworks":
         return _framework_verb(session, words[0], rest)
     return session.runtime.endpoints.names() if magic == "models" else agents
+
+
+def _dialogue(agents: Mapping[str, BaseAgent], words: list[str], rest: str) -> Iterable[str]:
+    """Return what may follow a verb of ``%agents``: its option, an agent, the number of a turn."""
+    verb = words[0]
+    flags = {"edit": "--rerun-rest", "rerun": "--rerun-rest", "save": "--force", "load": "--force"}
+    options = [flags[verb]] if verb in flags else []
+    names = [word for word in words[1:] if not word.startswith("-")]
+    done = names if rest.endswith(" ") else names[:-1]
+    if not done:
+        return [*agents, *options]
+    if verb == "load":
+        return [*agents, *options] if len(done) == 1 else options
+    if verb in {"show", "history", "edit", "rerun", "drop"} and len(done) == 1:
+        known = agents.get(done[0])
+        return [str(n) for n in range(1, len(known.conversation) + 1)] if known else ()
+    return options
+
+
+def _servers(session: Session) -> list[str]:
+    """Return the words that name MCP servers and the tools of those that run."""
+    from tframex_nb.errors import SettingsError
+    from tframex_nb.settings import load_settings
+
+    try:
+        return session.runtime.mcp.names() if load_settings().mcp else []
+    except SettingsError:  # told of where they are used
+        return []
 
 
 def _cassette_modes(rest: str) -> Iterable[str]:

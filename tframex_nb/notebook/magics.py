@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from IPython.core.error import UsageError
-from IPython.core.magic import cell_magic, line_magic, magics_class, no_var_expand
+from IPython.core.magic import (
+    cell_magic,
+    line_cell_magic,
+    line_magic,
+    magics_class,
+    no_var_expand,
+)
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from tframex_nb.agents.approval import POLICIES
+from tframex_nb.interrupts import run_sync
 from tframex_nb.notebook import execution
 from tframex_nb.notebook.lowered import LoweredMagics, parse
 from tframex_nb.notebook.output_forms import FORMS
@@ -26,6 +33,8 @@ __all__ = ["AgentMagics"]
 class AgentMagics(LoweredMagics):
     """``%%agent``, ``%ask``, ``%fix``, ``%agents``, ``%models``, ``%runs``, ``%cassettes``."""
 
+    valued: ClassVar[frozenset[str]] = frozenset({"agents"})
+
     @no_var_expand
     @cell_magic
     @magic_arguments()
@@ -39,7 +48,7 @@ class AgentMagics(LoweredMagics):
     @argument("-t", "--template", help="what kind of agent it is; auto chooses by it")
     @argument("--explain", action="store_true", help="show how the framework was chosen")
     @argument("--object", help="what to run in its place: a graph, crew or team, or its builder")
-    @argument("--tools", help="functions and agents of the notebook: a,b,c")
+    @argument("--tools", help="functions, agents, MCP servers: a,b,mcp:NAME,mcp:NAME/c")
     @argument("--schema", help="what the answer must match: a type or JSON schema of the notebook")
     @argument("--tries", type=int, help="answers that are asked for until one matches (3)")
     @argument("--as", dest="form", choices=FORMS, help="how the answer is wanted and shown")
@@ -61,26 +70,32 @@ class AgentMagics(LoweredMagics):
         The run is bound to ``_``, ``Out[n]``, ``--out`` and the agent's ``.last``. With a name
         the conversation goes on from cell to cell; running a cell again replaces its turn.
         """
-        return execution.run_blocking(self.session, self.work("agent", line, cell))
+        return execution.run_blocking(self.session, self._agent(parse(self.agent, line), cell))
 
     @no_var_expand
     @line_magic
     def ask(self, line: str) -> Run | BackgroundRun | None:
         """Ask in one line: ``%ask what is a monad?`` or ``%ask analyst: and in short?``."""
-        return execution.run_blocking(self.session, self.work("ask", line, ""))
+        return execution.run_blocking(self.session, self._ask(line))
 
     @no_var_expand
     @line_magic
     def fix(self, line: str) -> Run | BackgroundRun | None:
         """Explain the last error, or that of cell n (``%fix 3``), and show the mended cell."""
-        return execution.run_blocking(self.session, self.work("fix", line, ""))
+        return execution.run_blocking(self.session, self._fix(line))
 
-    @line_magic
-    def agents(self, line: str) -> object:
-        """List the agents; ``show NAME``, ``history NAME``, ``reset NAME``."""
-        from tframex_nb.notebook.views import agents_view
+    @no_var_expand
+    @line_cell_magic
+    def agents(self, line: str, cell: str = "") -> object:
+        """List the agents; ``show NAME``, ``history NAME``, ``reset NAME``, ``chat NAME``.
 
-        return agents_view(self.session, _words(line))
+        ``show NAME N`` tells all of a turn, ``drop NAME N`` forgets it. ``edit NAME N new text``
+        asks it with other words, in a cell below ``%%agents edit NAME N`` too; ``rerun NAME N``
+        asks it as it was; both take ``--rerun-rest`` for the turns after it. ``rerun NAME`` asks
+        the stale turns anew. ``save NAME [FILE]`` writes the conversation, ``load FILE [NAME]``
+        takes it back; ``--force`` replaces what is there.
+        """
+        return run_sync(self._agents(line, cell))
 
     @line_magic
     def models(self, line: str) -> object:
@@ -109,10 +124,10 @@ class AgentMagics(LoweredMagics):
 
         return runs_view(self.session, _words(line))
 
-    def work(
-        self, magic: str, line: str, cell: str
-    ) -> Coroutine[None, None, Run | BackgroundRun | None]:
+    def work(self, magic: str, line: str, cell: str) -> Coroutine[None, None, object]:
         """Return the work of a magic, not begun yet."""
+        if magic == "agents":
+            return self._agents(line, cell)
         if magic == "ask":
             return self._ask(line)
         if magic == "fix":
@@ -124,10 +139,12 @@ class AgentMagics(LoweredMagics):
     ) -> Run | BackgroundRun | None:  # argparse's Namespace
         from tframex_nb.notebook.framework_choice import check_known
         from tframex_nb.notebook.questions import Questions
+        from tframex_nb.notebook.served import served_tools
 
         if options.framework:
             await check_known(self.session, [options.framework])
-        question = Questions(self.session, self.wishes).of_cell(options, cell)
+        served = await served_tools(self.session, self.wishes, options)
+        question = Questions(self.session, self.wishes, served).of_cell(options, cell)
         if question is None:
             return None
         if not options.background:
@@ -135,6 +152,11 @@ class AgentMagics(LoweredMagics):
         from tframex_nb.notebook.background_cells import AgentJob, start
 
         return await start(self.session, AgentJob(self.session, question), question)
+
+    async def _agents(self, line: str, cell: str) -> object:
+        from tframex_nb.notebook.dialogue import agents_magic
+
+        return await agents_magic(self.session, self.wishes, line, cell)
 
     async def _ask(self, line: str) -> Run:
         from tframex_nb.notebook.questions import Questions

@@ -40,11 +40,14 @@ class Outlet:
         self._awake = False
 
     def context(self) -> Context:
-        """Return a context whose output goes to the cell that runs now, and no interrupt ends."""
+        """Return a context whose output goes to the cell that runs now, and no interrupt ends.
+
+        Made in such a context, it goes where that one goes.
+        """
         self._hold()
         self._keep_awake()
         context = contextvars.copy_context()
-        header = getattr(self._shell.display_pub, "parent_header", None)
+        header = _home.get() or getattr(self._shell.display_pub, "parent_header", None)
         context.run(_home.set, dict(header) if header else None)
         context.run(stand_apart)
         return context

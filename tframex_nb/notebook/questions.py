@@ -33,6 +33,7 @@ from tframex_nb.notebook.namespace import (
 )
 from tframex_nb.notebook.output_forms import form_of, schema_of, told
 from tframex_nb.notebook.prompts import render, text_alone, together
+from tframex_nb.notebook.served import named_tools
 from tframex_nb.notebook.system_cells import system_request
 from tframex_nb.runtime import RunRequest
 from tframex_nb.settings import load_settings
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from tframex_nb.agents import BaseAgent
     from tframex_nb.agents.approval import Approver
+    from tframex_nb.agents.tools import Tool
     from tframex_nb.notebook.config import TFrameX
     from tframex_nb.notebook.session import Session
 
@@ -72,9 +74,12 @@ _NAMED = re.compile(r"([A-Za-z_]\w*)\s*:\s*(.+)$", re.DOTALL)
 class Questions:
     """The questions of one execution: the settings are read once, now."""
 
-    def __init__(self, session: Session, config: TFrameX) -> None:
+    def __init__(
+        self, session: Session, config: TFrameX, served: Mapping[str, list[Tool]] | None = None
+    ) -> None:
         self.session = session
         self.namespace = session.shell.user_ns
+        self.served = served or {}
         self.settings = load_settings()
         self.config = config
         self.interpolate = bool(config.interpolate)
@@ -191,7 +196,13 @@ class Questions:
         return Question(request, notes, display=self.display)
 
     def of_turn(
-        self, agent: BaseAgent, prompt: str | list[Any], *, turn: str | None, typed: bool
+        self,
+        agent: BaseAgent,
+        prompt: str | list[Any],  # text and images, as ``BaseAgent.stream`` takes them
+        *,
+        turn: str | None,
+        typed: bool,
+        background: bool = False,
     ) -> Question:
         """Return a prompt in the place of a turn, or as a new one; tools are found anew by name.
 
@@ -202,9 +213,9 @@ class Questions:
         if typed and isinstance(prompt, str):
             prompt, notes = self._fill(prompt, literal=not self.interpolate)
         question = self.of_text(prompt, agent, notes)
-        return dataclasses.replace(
-            question, request=dataclasses.replace(question.request, turn=turn)
-        )
+        approve = self._approver(background=background)
+        request = dataclasses.replace(question.request, turn=turn, approve=approve)
+        return dataclasses.replace(question, request=request)
 
     def _approver(self, wish: str | None = None, *, background: bool = False) -> Approver | None:
         return approver_of(self.session, wish, self.config, self.settings, background=background)
@@ -247,7 +258,7 @@ class Questions:
             names = _names(options.tools)
         if names is None:
             return None
-        found = [self._look_up("--tools", name) for name in names]
+        found = named_tools(names, self._look_up, self.served, existing)
         for each in found:  # an agent that is asked as a tool may run on another framework
             if getattr(each, "framework", "") and hasattr(each, "engines"):
                 each.engines = self.session.runtime.frameworks

@@ -19,15 +19,22 @@ __all__ = ["lower_cell", "lower_lines"]
 # Each magic and the class that holds it.
 CELL_MAGICS = {
     "agent": "AgentMagics",
+    "agents": "AgentMagics",
     "compare": "FrameworkMagics",
     "framework": "FrameworkMagics",
 }
-LINE_MAGICS = {"ask": "AgentMagics", "fix": "AgentMagics", "frameworks": "FrameworkMagics"}
+LINE_MAGICS = {
+    "agents": "AgentMagics",
+    "ask": "AgentMagics",
+    "fix": "AgentMagics",
+    "frameworks": "FrameworkMagics",
+    "tools": "ToolMagics",
+}
 
 _CELL = re.compile(rf"%%({'|'.join(CELL_MAGICS)})(?:[ \t]+(.*))?$")
-# A table can be given a name: ``t = %frameworks``.
+# A table can be given a name: ``t = %agents``.
 _LINE = re.compile(
-    r"([ \t]*(?:\w+[ \t]*=[ \t]*(?=%frameworks\b))?)"
+    r"([ \t]*(?:\w+[ \t]*=[ \t]*(?=%(?:agents|frameworks|tools)\b))?)"
     rf"%({'|'.join(LINE_MAGICS)})(?:[ \t]+(.*))?$"
 )
 _AWAIT = 'await get_ipython().magics_manager.registry["{}"].awaited({!r}, {!r}, {!r})\n'

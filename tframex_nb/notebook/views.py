@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tframex_nb.notebook.background import BackgroundRun
     from tframex_nb.notebook.session import Session
 
-__all__ = ["agents_view", "models_view", "runs_view"]
+__all__ = ["AGENT_VERBS", "agents_view", "models_view", "runs_view"]
 
 T = TypeVar("T")
 RUN_COLUMNS = (
@@ -37,24 +37,22 @@ RUN_COLUMNS = (
     "finish_reason",
     "error",
 )
-SHORT = 60  # characters of a text in a table's cell
+AGENT_VERBS = ("show", "history", "reset", "chat", "edit", "rerun", "drop", "save", "load")
 
 
 def agents_view(session: Session, words: list[str]) -> object:
-    """Answer ``%agents [show|history|reset NAME]``."""
+    """Answer ``%agents [show|reset NAME]``; the rest is in ``dialogue``."""
     match words:
         case []:
             return _agents(session)
         case ["show", name]:
             return _agent(get_agent(session.shell.user_ns, name))
-        case ["history", name]:
-            return _history(get_agent(session.shell.user_ns, name))
         case ["reset", name]:
             agent = get_agent(session.shell.user_ns, name)
             agent.conversation.reset()
             return Table.of(("agent", "turns"), [(agent.agent_id, 0)], "the conversation is empty")
         case _:
-            raise UsageError(_usage("agents", words, ("show", "history", "reset"), "NAME"))
+            raise UsageError(_usage("agents", words, AGENT_VERBS, "NAME"))
 
 
 def models_view(session: Session, words: list[str]) -> object:
@@ -169,14 +167,6 @@ def _agent(agent: BaseAgent) -> Table:
     return Table.of(("field", "value"), rows)
 
 
-def _history(agent: BaseAgent) -> Table:
-    rows = []
-    for number, turn in enumerate(agent.conversation.turns, 1):
-        mark = "stale" if turn.stale else turn.status
-        rows += [(number, m.role, _short(m.text or _calls(m)), mark) for m in turn.messages]
-    return Table.of(("turn", "role", "text", "state"), rows)
-
-
 def _models(statuses: list[EndpointStatus]) -> Table:
     ready_first = sorted(statuses, key=lambda s: (not s.selected, s.state != "ready"))
     rows = [(s.name, s.kind, s.url, ", ".join(s.models[:3]), s.state, s.next) for s in ready_first]
@@ -196,15 +186,6 @@ def _model_name(agent: BaseAgent) -> str:
 
 def _tool_names(agent: BaseAgent) -> list[str]:
     return [tool.name for tool in getattr(agent, "tools", ())]
-
-
-def _calls(message: Any) -> str:  # a Message
-    return "; ".join(f"{c.name}({c.arguments})" for c in message.tool_calls)
-
-
-def _short(text: str) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= SHORT else flat[: SHORT - 1] + "…"
 
 
 def _in_own_loop(work: Coroutine[Any, Any, T]) -> T:
