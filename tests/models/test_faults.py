@@ -141,7 +141,7 @@ FAULTS = [
     Fault("s400_key", AuthError, "API key not valid", "TFRAMEX_API_KEY", "", 400),
     # what a model does not take, and what only looks like it
     *(
-        Fault(name, UnsupportedInput, "does not take what goes along", "-m NAME", "", int(name[8:11]))
+        Fault(name, UnsupportedInput, "does not take what goes", "-m NAME", "", int(name[8:11]))
         for name in CASES
         if name.startswith("untaken_")
     ),

@@ -6,10 +6,12 @@ import base64
 import html
 import io
 import re
+import shutil
 
 import pytest
 from scripted_server import Say, server
 
+from tframex_nb.models.parts import measure
 from tframex_nb.testing.images import png
 
 __all__ = ["server"]
@@ -105,11 +107,11 @@ def test_a_named_agent_sends_the_figure_again_in_its_next_turn(drawn, server):
     assert contents[1:] == ["seen", "And its peak?"]
 
 
-def test_pil_plotly_ipython_and_bytes_are_images_too(drawn, server, tmp_path):
+def test_pil_ipython_and_bytes_are_images_too(drawn, server, tmp_path):
     (tmp_path / "x.png").write_bytes(png(5, 4))
     made = """
 from PIL import Image
-import IPython.display, plotly.graph_objects as go
+import IPython.display
 pil = Image.new("RGB", (7, 6), "red")
 shown = IPython.display.Image("x.png")
 raw = Path("x.png").read_bytes()
@@ -121,6 +123,19 @@ raw = Path("x.png").read_bytes()
     assert [image_in(part) for part in content[1:]] == [png(5, 4)] * 2
     assert "sent pil: PNG 7x6" in cell.markdown
     assert "sent raw: PNG 5x4" in cell.markdown
+
+
+def test_a_plotly_figure_is_drawn_by_kaleido_or_says_what_it_needs(drawn, server, missing_part):
+    if shutil.which("chromium") is None and shutil.which("google-chrome") is None:
+        missing_part("no Chromium that kaleido can draw with; run: make chromium")
+    assert drawn.run("import plotly.graph_objects as go; bars = go.Figure(go.Bar(y=[1, 2]))")
+    cell, [content] = ask(drawn, server, "{{ bars }}")
+    assert cell.status == "ok", cell.error
+    assert measure(image_in(content[0])) == (700, 500)
+    drawn.run("import os; os.environ['BROWSER_PATH'] = '/nonexistent/chrome'")
+    cell, _ = ask(drawn, server, "{{ bars }}")
+    assert cell.error[0].startswith("InvalidInput: bars: plotly cannot draw it: ")
+    assert "%pip install kaleido, which needs Chrome or Chromium" in cell.error[1]
 
 
 def test_a_system_message_refuses_an_image(drawn, server):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
+import importlib
 import io
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,11 @@ _ROUNDS = 16
 
 def has_pillow() -> bool:
     """Whether Pillow can be imported."""
-    return importlib.util.find_spec("PIL") is not None
+    try:
+        importlib.import_module("PIL.Image")
+    except ImportError:
+        return False
+    return True
 
 
 def fitted(data: bytes, media_type: str, name: str, limits: Limits) -> Attachment:

@@ -7,6 +7,7 @@ mark holds a random token of this run: no text can name a part that it was not g
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import secrets
 from typing import TYPE_CHECKING, Any
@@ -36,8 +37,6 @@ class Markers:
         """Return a message as a framework is given it: its content as text."""
         if isinstance(message.content, str):
             return message
-        import dataclasses
-
         texts = (
             str(part.get("text", "")) if part.get("type") == "text" else self._keep(part)
             for part in message.content
@@ -66,6 +65,8 @@ class Markers:
 
     def _restored(self, message: Mapping[str, Any], given: set[int]) -> _Part:
         content = message.get("content")
+        if not content:
+            return dict(message)
         if message.get("role") != "user":
             return {**message, "content": self._hidden(content)}
         if isinstance(content, str):
