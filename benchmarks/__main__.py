@@ -12,6 +12,7 @@ from pathlib import Path
 NAMES = (
     "model_stream",
     "gateway",
+    "cassette",
     "resolve",
     "worker",
     "frameworks",
