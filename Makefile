@@ -48,11 +48,15 @@ $(VENV)/.dev: pyproject.toml $(CONSTRAINTS) | $(UV)
 .venvs/llama/tiny.gguf: tests/llama/build_model.py tests/llama/requirements.txt | $(UV)
 	@bash scripts/llama.sh $(VENV) .venvs/llama
 
-.PHONY: venv chromium llama lock frameworks locks
+.venvs/mcp/made: tests/mcp/servers-new.txt tests/mcp/servers-old.txt scripts/mcp_servers.sh | $(UV)
+	@bash scripts/mcp_servers.sh $(VENV) .venvs/mcp
+
+.PHONY: venv chromium llama mcp-servers lock frameworks locks
 venv: $(VENV)/.dev ## Make .venv with everything a developer needs.
 chromium: ## Find Chromium, or install it with apt-get.
 	@bash scripts/chromium.sh
 llama: .venvs/llama/tiny.gguf ## Make the real llama.cpp server of the tests, with its tiny model.
+mcp-servers: .venvs/mcp/made ## Make the real MCP servers of the tests, unmodified from PyPI.
 lock: $(VENV)/.dev ## Write constraints.txt: the versions that are installed now (make CONSTRAINTS=constraints.txt test).
 	$(UV) pip freeze --quiet --python $(BIN)/python --exclude-editable > constraints.txt
 frameworks: $(VENV)/.dev ## Make the environments of all frameworks for the tests (NAMES='crewai langgraph': only these).
@@ -117,7 +121,7 @@ test-fast: $(VENV)/.dev ## The tests that need no browser, no llama.cpp and no s
 	$(BIN)/pytest -m 'not browser and not llama and not frameworks'
 
 # The main run comes last, so that its summary is the last thing to be read.
-test: lint frameworks test-notebooks test-wheel test-lowest test-newest test-in-process chromium llama ## Everything, as CI runs it.
+test: lint frameworks test-notebooks test-wheel test-lowest test-newest test-in-process chromium llama mcp-servers ## Everything, as CI runs it.
 	REQUIRE_ALL_PARTS=1 $(BIN)/pytest
 
 test-all: test test-matrix soak ## Everything, every Python, and a thousand runs in one kernel.

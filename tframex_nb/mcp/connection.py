@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tframex_nb.errors import McpError, innermost
 from tframex_nb.mcp.faults import McpCallFailed, McpConnectionLost, McpStartFailed, McpTimeout
-from tframex_nb.mcp.program import program_streams
+from tframex_nb.mcp.program import ENDED, program_streams
 from tframex_nb.mcp.reach import url_streams
 from tframex_nb.mcp.tail import Tail
 
@@ -233,14 +233,12 @@ class Connection:
             return self._refused()
         doing = "be started" if self.definition.command else "be reached"
         where = "command, args, env" if self.definition.command else "url, headers"
-        failed = McpStartFailed(
+        return McpStartFailed(
             f"the MCP server {name!r} cannot {doing}: {self._what_happened() or 'no reason given'}",
-            hint=f"it is {self.definition.target}; mend {where} of [mcp.{name}]",
+            hint=f"it is {self._tail.masked(self.definition.target)}; mend {where} of [mcp.{name}]",
             server=name,
             stderr=self._tail.text,
         )
-        failed.__cause__ = self._cause
-        return failed
 
     def _refused(self) -> McpError:
         name = self.definition.name
@@ -256,5 +254,8 @@ class Connection:
         closed = isinstance(cause, MCPError) and cause.code == CONNECTION_CLOSED
         told = "" if cause is None or closed else self._tail.masked(f"{cause}")
         status = f"HTTP status {self._status}" if self._status >= 400 else ""  # noqa: PLR2004 - HTTP's errors
-        parts = (self._reason, told or status, self._tail.last)
+        reason = self._reason
+        if reason == ENDED and not self._ready.done() and self._tail.last:
+            reason = ""  # what it wrote says more
+        parts = (reason, told or status, self._tail.last)
         return ": ".join(dict.fromkeys(part for part in parts if part))[:500]

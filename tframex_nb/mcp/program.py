@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from tframex_nb.mcp.definition import Definition
     from tframex_nb.mcp.tail import Tail
 
-__all__ = ["MAX_MESSAGE", "program_streams"]
+__all__ = ["ENDED", "MAX_MESSAGE", "program_streams"]
 
 MAX_MESSAGE = 32 * 2**20  # bytes of one message: more is a fault, and not kept
 CHUNK = 2**16
+ENDED = "ended"  # why no more messages come, where the program just did
 CLOSING = 4.0  # seconds that the guard has to end the server: more than its own bounds
 POLL = 0.005
 
@@ -44,20 +45,22 @@ async def program_streams(
     program = _Program(definition, tail)
     incoming, reading = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     writing, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
-    async with anyio.create_task_group() as group:
-        group.start_soon(program.read, incoming, ended)
-        group.start_soon(program.write, outgoing)
-        group.start_soon(program.listen)
-        try:
-            yield reading, writing
-        finally:
-            with anyio.CancelScope(shield=True):
-                reading.close()
-                writing.close()
-                outgoing.close()
-                await program.close()
-            group.cancel_scope.cancel()
-    program.forget()
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(program.read, incoming, ended)
+            group.start_soon(program.write, outgoing)
+            group.start_soon(program.listen)
+            try:
+                yield reading, writing
+            finally:
+                with anyio.CancelScope(shield=True):
+                    reading.close()
+                    writing.close()
+                    outgoing.close()
+                    await program.close()
+                group.cancel_scope.cancel()
+    finally:
+        program.forget()
 
 
 class _Program:
@@ -91,7 +94,7 @@ class _Program:
                     await self._deliver(b"".join(held), incoming)
                     held, size = [piece], len(piece)
             else:
-                ended("ended")
+                ended(ENDED)
         while await _receive(self._stdout):  # one that cannot write could not end, either
             pass
 

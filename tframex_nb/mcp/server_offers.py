@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["Ask", "Offer", "ask_natively", "offers_of"]
 
 
+MAX_LINE = 120  # characters of a progress notification: a model may make up a tool's name
+
+
 class Ask(Protocol):
     """Asks an agent; ``Frameworks.stream`` is one, and finds the frameworks that agents name."""
 
@@ -218,19 +221,20 @@ def _listed(tool: Tool, **more: Any) -> wire.Tool:  # further fields of the prot
 
 
 def _said(event: Event, run: Run) -> str:
-    """Return what goes on, in a few words; nothing of what the model wrote."""
+    """Return what goes on, on one short line; nothing of the answer."""
     match event.type:
         case "text_delta" | "reasoning_delta":
             doing = "writing" if event.type == "text_delta" else "thinking"
-            return f"{doing}, {run.length:,} characters"
+            line = f"{doing}, {run.length:,} characters"
         case "tool_call_started":
-            return f"calling {getattr(event, 'name', '')}"
+            line = f"calling {getattr(event, 'name', '')}"
         case "tool_result":
-            return "reading what the tool gave"
+            line = "reading what the tool gave"
         case "retrying":
-            return "the model failed; asking again"
+            line = "the model failed; asking again"
         case _:
-            return " ".join(event.line.split())
+            line = event.line
+    return "".join(each for each in " ".join(line.split()) if each.isprintable())[:MAX_LINE]
 
 
 def _as_json(run: Run) -> list[Any]:  # any JSON

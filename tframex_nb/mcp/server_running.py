@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["run_until_told"]
 
-STOPPED = 128  # a shell's exit code of a process that a signal ended is this and the signal
 GRACE = 20.0  # seconds for calls, workers and connections to end
 
 
@@ -43,9 +42,15 @@ async def _until_told(
     loop = asyncio.get_running_loop()
     loop.set_default_executor(_Threads())
     told = asyncio.Event()
+
+    def stop() -> None:
+        if told.is_set():  # the second Ctrl-C of somebody who does not want to wait
+            _leave()
+        told.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # no such handlers on Windows
-            loop.add_signal_handler(number, told.set)
+            loop.add_signal_handler(number, stop)
     task = asyncio.create_task(serving(told))
     telling = asyncio.create_task(told.wait())
     try:

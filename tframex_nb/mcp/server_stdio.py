@@ -49,7 +49,7 @@ def claimed() -> Iterator[Channel]:
             io.TextIOWrapper(taken[1], encoding="utf-8", newline="\n"),
         )
     finally:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
             kept[1].flush()
         sys.stdin, sys.stdout = kept
         os.dup2(coming, 0)

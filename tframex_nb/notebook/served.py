@@ -37,11 +37,14 @@ async def served_tools(
         return {}
     servers = session.runtime.mcp
     with starting(session, [word for word in words if not servers.runs(word)], wishes):
+        error: Exception | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = {word: group.create_task(servers.tools(word)) for word in words}
-        except ExceptionGroup as group_error:
-            raise group_error.exceptions[0] from None
+        except ExceptionGroup as errors:
+            error = errors.exceptions[0]
+        if error is not None:  # raised here, since IPython prints all that belongs to a group
+            raise error
     return {word: task.result() for word, task in tasks.items()}
 
 
