@@ -162,7 +162,7 @@ def _of_figure(figure: Any, name: str, limits: Limits | None) -> Attachment | No
 def _figure_of(axes: Any) -> Any:  # matplotlib's
     """Return the figure of axes, through subfigures."""
     owner = axes.get_figure()
-    return owner if _has(owner, "savefig") else owner.get_figure(root=True)
+    return owner if _has(owner, "savefig") else owner.figure
 
 
 def _of_plotly(figure: Any, name: str, limits: Limits | None) -> Attachment | None:  # plotly's
