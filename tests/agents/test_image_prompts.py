@@ -8,9 +8,10 @@ import json
 import logging
 
 import pytest
+from pydantic import BaseModel
 from scripted_server import Say, server
 
-from tframex_nb.agents import Agent
+from tframex_nb.agents import Agent, ContextAgent
 from tframex_nb.agents.attachments import MAX_PARTS
 from tframex_nb.agents.prompts import Attached, read_prompt
 from tframex_nb.errors import InvalidInput
@@ -80,6 +81,35 @@ def test_texts_alone_are_one_text(server):
     server.say("ok")
     ask(server, ["First.", "Second."])
     assert server.requests[0].texts == ["First.\nSecond."]
+
+
+def test_a_context_stands_above_a_prompt_with_an_image(server):
+    server.say("dots")
+
+    async def scene():
+        async with VLLMModel("scripted", server.url) as model:
+            await ContextAgent("eye", model, "Dots are blue.").run(["What is it?", png(3, 2)])
+
+    asyncio.run(scene())
+    [above, *rest] = server.requests[0].messages[0]["content"]
+    assert above["text"].startswith("Context:\nDots are blue.")
+    assert rest == [TEXT, PART]
+
+
+def test_a_typed_answer_about_an_image_is_asked_for_beside_it(server):
+    server.say('{"colour": "blue"}')
+
+    class Seen(BaseModel):
+        colour: str
+
+    async def scene():
+        async with VLLMModel("scripted", server.url) as model:
+            agent = Agent("eye", model)
+            await agent.run(["What is it?", png(3, 2)], schema=Seen)
+            return agent
+
+    assert asyncio.run(scene()).last.output == Seen(colour="blue")
+    assert PART in server.requests[0].messages[0]["content"]
 
 
 def test_memory_forgets_an_image_with_its_turn(server):

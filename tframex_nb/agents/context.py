@@ -45,8 +45,15 @@ class ContextAgent(BasicAgent):
         """Yield the events of one model call, the context before the prompt."""
         *earlier, prompt = messages
         if self.context:
-            prompt = Message("user", f"Context:\n{self.context}\n\n{prompt.text}")
+            prompt = _below(f"Context:\n{self.context}\n\n", prompt)
         return super().steps([*earlier, prompt], model=model, **params)
 
     def _parts(self) -> list[str]:
         return [f"{len(self.context):,} characters of context"]
+
+
+def _below(text: str, prompt: Message) -> Message:
+    """Return a prompt with a text above it; what goes along with it stays."""
+    if isinstance(prompt.content, str):
+        return Message("user", f"{text}{prompt.content}")
+    return Message("user", [{"type": "text", "text": text}, *prompt.content])

@@ -9,6 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tframex_nb.agents.prompts import Attached
 from tframex_nb.markdown import escape_inline
 from tframex_nb.messages import RunStarted, ToolCallStarted
 from tframex_nb.transcript import TerminalWriter, to_markdown, to_text
@@ -157,7 +158,7 @@ class _Adaptive:
     def feed(self, event: Event, run: Run) -> None:
         """Paint now where the interval allows it, else when it does."""
         self._run = run
-        if isinstance(event, RunStarted):
+        if isinstance(event, (RunStarted, Attached)):  # the model is still waited for
             return
         self._waiting.cancel()
         self._display.touch(now=not self._shown or isinstance(event, ToolCallStarted))
