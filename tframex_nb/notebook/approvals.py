@@ -92,9 +92,22 @@ class CellAsker:
         return await ask_by_widget(
             request,
             show=self._show,
+            heard=self._heard,
             patience=WAIT_BEHIND if self._background else WAIT,
             counts=lambda: self._hears or self._session.idle,
         )
+
+    def _heard(self, message: Mapping[str, Any]) -> None:
+        """Say that a message of the front end was taken in.
+
+        A front end sends a widget's next text once the kernel was idle after the one before.
+        ipykernel 7 does not say so of messages that come while a cell awaits. It is busy then.
+        """
+        kernel: Any = self._session.shell.kernel  # ipykernel ships no types
+        topic = f"kernel.{kernel.ident}.status".encode()
+        for state in ("idle",) if self._session.idle else ("idle", "busy"):
+            content = {"execution_state": state}
+            kernel.session.send(kernel.iopub_socket, "status", content, message, ident=topic)
 
     def _show(self, bundle: Mapping[str, Any]) -> None:  # of a display
         """Show a bundle in the cell, each in the place of the one before."""

@@ -30,15 +30,17 @@ async def ask_by_widget(
     request: ApprovalRequest,
     *,
     show: Callable[[Mapping[str, Any]], None],  # a bundle of a display
+    heard: Callable[[Mapping[str, Any]], None],  # a message of the front end
     patience: float,
     counts: Callable[[], bool] = lambda: True,
 ) -> Decision | None:
     """Ask in the cell; None where no front end has shown the question within ``patience`` seconds.
 
-    ``show`` shows a bundle, or another in its place. Time counts only where ``counts`` says so,
+    ``show`` shows a bundle, or another in its place; ``heard`` tells the front end that a message
+    was taken in: until then it keeps the next text back. Time counts only where ``counts`` says so,
     and only while the event loop is free: a front end cannot be heard while it is not.
     """
-    panel = _Panel(request)
+    panel = _Panel(request, heard)
     try:
         show({VIEW: panel.view, "text/plain": headline(request)})
         slices = round(patience / SLICE)
@@ -60,7 +62,11 @@ class _Panel:
     A front end's messages may come on a thread of their own: all they do is wake the loop.
     """
 
-    def __init__(self, request: ApprovalRequest) -> None:
+    def __init__(
+        self,
+        request: ApprovalRequest,
+        heard: Callable[[Mapping[str, Any]], None],  # a message
+    ) -> None:
         import ipywidgets as widgets
 
         self.live = asyncio.Event()
@@ -72,11 +78,21 @@ class _Panel:
         self._shown = short or self._whole
         self._folded = bool(short)
         lines = self._shown.count("\n") + 1
+        # A text is sent when its field is left, so before the button's own message. While it is
+        # written, each letter would wait for the one before, and a button would overtake them.
         self._field: Any = widgets.Textarea(  # ipywidgets has no types
-            value=self._shown, disabled=self._folded, rows=min(max(lines, 2), ROWS), layout=_WIDTH
+            value=self._shown,
+            disabled=self._folded,
+            rows=min(max(lines, 2), ROWS),
+            layout=_WIDTH,
+            continuous_update=False,
         )
         self._field.add_class("tframex-approval-arguments")
-        self._why: Any = widgets.Text(placeholder="a reason, told to the model", layout=_WIDTH)
+        self._why: Any = widgets.Text(
+            placeholder="a reason, told to the model", layout=_WIDTH, continuous_update=False
+        )
+        for each in (self._field, self._why):
+            _acknowledge(each, heard)
         self._problem: Any = widgets.HTML()
         parts = [widgets.HTML(f"<b>{_encoded(headline(request))}</b>"), self._field, self._problem]
         if self._folded:
@@ -144,6 +160,16 @@ class _Panel:
         self._shown = self._field.value = self._whole
         self._field.disabled = False
         self._field.rows = ROWS
+
+
+def _acknowledge(widget: Any, heard: Callable[[Mapping[str, Any]], None]) -> None:
+    """Tell the front end of each text that has come."""
+
+    def take(message: Mapping[str, Any]) -> None:
+        widget._handle_msg(message)  # noqa: SLF001  # what ipywidgets itself hangs there
+        heard(message)
+
+    widget.comm.on_msg(take)
 
 
 def _encoded(text: str) -> str:
