@@ -217,6 +217,18 @@ def test_headers_in_a_variable_are_json(tmp_path):
             "reasoning in {toml} is not valid: should be 'separate' or 'inline'",
             "allowed: 'separate' or 'inline'",
         ),
+        (
+            {"TFRAMEX_MCP": "{}"},
+            "",
+            "TFRAMEX_MCP in the environment is a table, not a value",
+            "set what is in it, such as TFRAMEX_MCP__NAME__COMMAND",
+        ),
+        (
+            {"TFRAMEX_TIMEOUTS": "5"},
+            "",
+            "TFRAMEX_TIMEOUTS in the environment is a table, not a value",
+            "set what is in it, such as TFRAMEX_TIMEOUTS__CONNECT",
+        ),
         ({}, "timeouts = 5", "timeouts in {toml} must be a table", "write it as [timeouts]"),
         (
             {},

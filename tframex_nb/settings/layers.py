@@ -252,8 +252,14 @@ def _check_known(key: Key, source: Source, written: Callable[[Key], str]) -> Non
             f"{source} is not valid: {key[1]!r} can be no {_NAMED[key[0]]}'s name",
             hint="allowed: letters, digits, and _ - . between them",
         )
+    if _is_table(key):
+        inner = {"endpoints": ("NAME", "url"), "mcp": ("NAME", "command")}.get(key[0], ("connect",))
+        example = written((*key, *inner[len(key) - 1 :]))
+        raise SettingsError(
+            f"{source} is a table, not a value", hint=f"set what is in it, such as {example}"
+        )
     above, known = _known_beside(key)
-    if key[-1] in known and not _is_table(key):
+    if key[-1] in known:
         return
     names = [written((*above, name)) for name in known]
     raise SettingsError(f"{source}: there is no such setting", hint=nearest(written(key), names))
