@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +16,7 @@ import anyio
 import psutil
 import pytest
 from mcp.shared.exceptions import MCPError
-from mcp_served import PATIENCE, over_stdio, raw, seen, text_of
+from mcp_served import COMMAND, PATIENCE, over_stdio, raw, seen, text_of
 from scripted_server import Say, server
 
 if TYPE_CHECKING:
@@ -97,7 +100,9 @@ def test_a_client_lists_and_calls_agents_and_functions(agents: str, mode: str) -
 
     async def main() -> None:
         async with over_stdio(
-            agents, "--schema", "clerk=sales.py:Bill", "--name", "sales", mode=mode
+            *(agents, "--schema", "clerk=sales.py:Bill", "--name", "sales"),
+            mode=mode,
+            TFRAMEX_MODEL="demo:fast",
         ) as client:
             assert client.server_info.name == "sales"
             tools = {tool.name: tool for tool in (await client.list_tools()).tools}
@@ -344,6 +349,44 @@ def test_a_client_that_is_killed_takes_the_server_with_it(agents: str) -> None:
         assert "Traceback" not in started.process.stderr.read()
 
 
+def test_a_script_serves_its_own_agents(agents: str) -> None:
+    """``serve`` does what the command does; what was printed before it is on stdout."""
+    Path("script.py").write_text(
+        "print('before')\nfrom sales import clerk, revenue_of\nfrom tframex_nb.mcp import serve\n"
+        "raise SystemExit(serve(clerk, revenue_of, model='demo:fast', name='script'))\n"
+    )
+    with raw(command=[sys.executable, "script.py"]) as started:
+        lines = {started.process.stdout.readline() for _ in range(3)}
+        assert lines == {"before\n", "printed at import\n", "child at import\n"}
+        assert started.open()["serverInfo"]["name"] == "script"
+        started.call(1, "clerk", prompt="hello")
+        assert started.receive()["result"]["isError"] is False
+        started.process.stdin.close()
+        assert started.process.wait(PATIENCE) == 0
+
+
+def test_a_target_may_have_the_name_of_the_sdk() -> None:
+    """Where ``python -m`` puts the current folder first, the file that hides it is named."""
+    code = "from tframex_nb import tool\n@tool\ndef f() -> int:\n    return 7\n"
+    Path("mcp.py").write_text(code)
+    with raw("mcp.py", command=[str(Path(sys.executable).with_name("tframex-nb")), "mcp"]) as it:
+        it.open()
+        it.call(1, "f")
+        assert it.receive()["result"]["content"][0]["text"] == "7"
+    with raw("mcp.py") as it:
+        said = it.process.stderr.read()
+        assert (it.process.wait(PATIENCE), "mcp.py hides the package mcp" in said) == (2, True)
+
+
+def test_closed_pipes_are_named(agents: str) -> None:
+    shell = f"exec {shlex.join([*COMMAND, agents])} <&-"
+    done = subprocess.run(
+        ["sh", "-c", shell], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 2
+    assert "stdin or stdout is closed" in done.stderr
+
+
 @pytest.mark.frameworks
 def test_an_agent_of_another_framework_is_served_and_leaves_no_orphan(
     root: Path, missing_part: Callable[[str], None], server: ScriptedServer
@@ -357,7 +400,12 @@ def test_an_agent_of_another_framework_is_served_and_leaves_no_orphan(
         "@tool\ndef double(n: int) -> int:\n    return 2 * n\n"
         "grapher = Agent('grapher', framework='langgraph', tools=[double])\n"
     )
-    server.say(Say(calls=[("double", {"n": 21})]), "It is 42.", Say("Once", hold=True))
+    server.say(
+        Say(calls=[("double", {"n": 21})]),
+        "It is 42.",
+        Say("Once", hold=True),
+        Say("Twice", hold=True),
+    )
     with raw("graph.py", TFRAMEX_FRAMEWORKS_DIR=str(places), **real(server)) as started:
         started.open()
         started.call(1, "grapher", prompt="double 21")
@@ -368,6 +416,10 @@ def test_an_agent_of_another_framework_is_served_and_leaves_no_orphan(
         assert workers
         started.call(2, "grapher", prompt="tell")
         until(lambda: server.busy)
+        started.send(method="notifications/cancelled", params={"requestId": 2})
+        assert server.wait_closed()
+        started.call(3, "grapher", prompt="tell")
+        until(lambda: len(server.requests) == 4 and server.busy)
         started.process.kill()
         gone, alive = psutil.wait_procs(workers, timeout=PATIENCE)
         assert (len(gone), alive) == (len(workers), [])

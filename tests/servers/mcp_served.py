@@ -78,10 +78,10 @@ class Raw:
 
 
 @contextlib.contextmanager
-def raw(*arguments: str, **environment: str) -> Iterator[Raw]:
-    """Start the server; it is killed at the end where a test left it running."""
+def raw(*arguments: str, command: list[str] = COMMAND, **environment: str) -> Iterator[Raw]:
+    """Start the server, or what serves in its place; one that still runs at the end is killed."""
     process = subprocess.Popen(
-        [*COMMAND, *arguments],
+        [*command, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -67,6 +67,10 @@ def serve_mcp(options: argparse.Namespace) -> int:
             return _serve(options, token=token)
     from tframex_nb.mcp.server_stdio import claimed
 
+    if sys.stdin is not None and sys.stdin.isatty():
+        print(
+            "A client starts this; for one that connects: --http. Ctrl-C ends it.", file=sys.stderr
+        )
     with claimed() as channel:
         return _serve(options, channel=channel)
 
@@ -77,6 +81,8 @@ def _serve(
     token: str = "",
     channel: Any = None,  # a ``Channel``, whose module is imported late
 ) -> int:
+    # With the SDK, which a target of its name must not hide
+    import tframex_nb.mcp.server_calls  # noqa: F401  # see above
     from tframex_nb.mcp.server import build_server
     from tframex_nb.mcp.server_sources import find_object, things_of
     from tframex_nb.runtime import Runtime
@@ -89,6 +95,8 @@ def _serve(
     )
     count = len(server.offers)
     print(f"{count} tool{'s' * (count != 1)}: {', '.join(server.offers)}", file=sys.stderr)
+    for name in (each.name for each in things if getattr(each, "description", None) == ""):
+        print(f"{name} has no description: clients are told its name alone", file=sys.stderr)
     if channel is None:
         from tframex_nb.mcp.server_http import run_http
 

@@ -19,8 +19,14 @@ __all__ = ["build_server", "need_sdk", "serve"]
 
 
 def need_sdk() -> None:
-    """Raise TFrameXError where the SDK of the protocol is not installed."""
-    if importlib.util.find_spec("mcp") is None:
+    """Raise TFrameXError where the SDK of the protocol is not installed, or hidden."""
+    spec = importlib.util.find_spec("mcp")
+    if spec is not None and not spec.submodule_search_locations:
+        raise TFrameXError(
+            f"{spec.origin} hides the package mcp, which a server of tools needs",
+            hint="rename that file, or run tframex-nb itself and not python -m tframex_nb",
+        )
+    if spec is None:
         raise TFrameXError(
             "a server of tools needs the package mcp, which is not installed here",
             hint=f"{sys.executable} -m pip install 'tframex-nb[mcp]'",

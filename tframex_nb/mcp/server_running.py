@@ -62,7 +62,7 @@ async def _until_told(
                 await server.aclose()
                 await aclose()
     if told.is_set():
-        done, _ = await asyncio.wait({task}, timeout=1.0)
+        done, _ = await asyncio.wait({task}, timeout=0.5)
         if not done:  # it waits for a thread that reads stdin, and nothing can wake that
             _leave()
     await task
