@@ -94,8 +94,8 @@ def test_an_agent_uses_a_tool_of_a_server(tricks, server):
 
     async def test(tools):
         async with VLLMModel("scripted", server.url) as model:
-            run = await Agent("clerk", tools=tools.values(), model=model).run("what is it?")
-        assert "".join(run.output or "") == "It is 42."
+            text = await Agent("clerk", tools=tools.values(), model=model).run("what is it?")
+        assert text == "It is 42."
         assert server.requests[1].messages[-1]["content"] == "42"
 
     with_server(McpServer(tricks[0], tricks[1:]), test)
