@@ -8,6 +8,7 @@ stays free, ``%runs`` shows and stops it, and its output goes to the cell of the
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import copy
 import dataclasses
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Chat", "chat"]
 
+RELOADED = "was the page loaded anew? Then run the cell again to see new answers"
+LOADED = 2.0  # seconds that a page takes to set its widgets up
 CHOICES = 50  # turns that can be changed in the box
 
 _serial = itertools.count(1)
@@ -82,6 +85,7 @@ class Chat:
         self._handle: BackgroundRun | None = None
         self._todo: list[str] = []  # keys of turns that are to be asked anew
         self._said = ""
+        self._reloaded = False
         self._open = True
         self._loop = asyncio.get_running_loop()
         self._context = session.outlet.context()
@@ -91,6 +95,7 @@ class Chat:
         self._refresh()
         self._show(self._controls.bundle(), update=False)
         self._unwatch = agent.conversation.watch(lambda: self._later(self._refresh))
+        atexit.register(self.close)
 
     @property
     def busy(self) -> bool:
@@ -125,6 +130,7 @@ class Chat:
         self.stop()
         self._open = False
         self._unwatch()
+        atexit.unregister(self.close)
         with contextlib.suppress(ValueError):
             self._session.chats.remove(self)
         self._controls.close()
@@ -157,6 +163,11 @@ class Chat:
     def stopped(self) -> None:
         """Stop the run."""
         self.stop()
+
+    def opened_anew(self) -> None:
+        """Say that a page which was loaded anew does not hear of the turns."""
+        self._reloaded = True
+        self._loop.call_later(LOADED, self._refresh)  # before, the page would not hear it
 
     def closed(self) -> None:
         """Put the chat away."""
@@ -239,7 +250,7 @@ class Chat:
             return f"answers (%runs: {self._handle.id}{place})"
         turns = len(self.agent.conversation)
         told = f"{turns} turn{'' if turns == 1 else 's'}" + (f", {stale} stale" if stale else "")
-        return f"{told} · {self._said}" if self._said else told
+        return " · ".join(each for each in (told, self._said, RELOADED * self._reloaded) if each)
 
     def _show(self, data: dict[str, Any], *, update: bool) -> None:
         publish = self._session.shell.display_pub.publish

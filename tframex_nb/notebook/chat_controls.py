@@ -39,6 +39,10 @@ class Listener(Protocol):
         """End the run."""
         ...
 
+    def opened_anew(self) -> None:
+        """Learn that a page has asked for the box that did not see it come."""
+        ...
+
     def rerun(self) -> None:
         """Ask the stale turns anew."""
         ...
@@ -70,7 +74,7 @@ class Controls:
         self.state = Label()
         row = HBox([self.send, self.stop, self.turn, self.enter, self.rerun, self.shut])
         row.layout.flex_flow = "row wrap"
-        self.box = VBox([self.text, row, self.state])
+        self.box = _Box([self.text, row, self.state], lambda: later(listener.opened_anew))
         self._listen()
 
     def bundle(self) -> dict[str, Any]:  # a mimebundle, JSON
@@ -168,6 +172,21 @@ class Controls:
             yield
         finally:
             self._ours = before
+
+
+class _Box(VBox):  # type: ignore[misc]  # ipywidgets ships no types
+    """A box that notices a page which asks for all of it: one that was loaded anew."""
+
+    def __init__(self, children: list[Any], asked: Callable[[], None]) -> None:  # widgets
+        self._asked: Callable[[], None] | None = None
+        super().__init__(children)
+        self._asked = asked
+
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:  # as its base has it
+        """Return the state; the whole is asked for when a page finds the widget."""
+        if key is None and self._asked is not None:
+            self._asked()
+        return super().get_state(key=key, drop_defaults=drop_defaults)
 
 
 def _auto() -> Layout:
