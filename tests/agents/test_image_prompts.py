@@ -14,14 +14,16 @@ from scripted_server import Say, server
 from tframex_nb.agents import Agent, ContextAgent
 from tframex_nb.agents.attachments import MAX_PARTS
 from tframex_nb.agents.prompts import Attached, read_prompt
-from tframex_nb.errors import InvalidInput
+from tframex_nb.errors import CassetteMiss, InvalidInput
 from tframex_nb.messages import Message
 from tframex_nb.models import VLLMModel
+from tframex_nb.models.cassette import shared_cassettes
 from tframex_nb.models.gateway.markers import Markers
 from tframex_nb.models.parts import Attachment
 from tframex_nb.runs import Run
+from tframex_nb.runtime import RunRequest, Runtime
 from tframex_nb.testing.images import png
-from tframex_nb.transcript import to_markdown, to_text
+from tframex_nb.transcript import TerminalWriter, to_markdown, to_text
 
 __all__ = ["server"]
 
@@ -62,6 +64,10 @@ def test_the_run_is_told_in_text_with_a_place_holder(server):
         == f"What is it?\n[image 1: bytes, PNG 3x2, {size} B]\n[file 1: bytes, PDF, 8 B]"
     )
     assert f"sent bytes: PNG 3x2, {size} B" in to_text(agent.last)
+    writer = TerminalWriter(colour=False)
+    printed = "".join(writer.feed(event) for event in agent.last.events)
+    assert printed.startswith(f"sent bytes: PNG 3x2, {size} B\nsent bytes: PDF, 8 B\n")
+    assert "base64" not in printed
     assert [event.line for event in agent.last.events if isinstance(event, Attached)] == [
         f"sent bytes: PNG 3x2, {size} B",
         "sent bytes: PDF, 8 B",
@@ -245,6 +251,38 @@ class TestMarkers:
         assert Markers().restore(sent) == sent
         markers, _ = self.marked()
         assert markers.restore(sent) == sent
+
+
+def test_what_one_way_recorded_answers_the_other_and_another_image_does_not(server, tmp_path):
+    """The same key natively and through the gateway, with no image data in the cassette."""
+    server.say("dots")
+    cassettes = shared_cassettes()
+
+    async def look(mode, framework, image):
+        cassettes.use(mode, folder=tmp_path, name="eye")
+        runtime = Runtime()
+        async with VLLMModel("scripted", server.url) as model:
+            agent = Agent("eye", model)
+            request = RunRequest(agent, ["What is it?", image], framework=framework)
+            try:
+                async for _ in runtime.stream(request):
+                    pass
+            finally:
+                await runtime.aclose()
+        return agent.last.text
+
+    try:
+        asyncio.run(look("record", "", png(30, 20)))
+        assert asyncio.run(look("replay", "native", png(30, 20))) == "dots"
+        with pytest.raises(CassetteMiss) as told:
+            asyncio.run(look("replay", "native", png(30, 21)))
+    finally:
+        cassettes.use(None)
+    assert len(server.requests) == 1
+    assert any("sha256," in line for line in told.value.difference)
+    kept = (tmp_path / "eye.ndjson").read_text()
+    assert "sha256," in kept
+    assert "iVBOR" not in kept
 
 
 def test_no_log_holds_the_data_of_an_image(server, caplog):

@@ -69,6 +69,12 @@ def test_a_thumbnail_stays_in_the_cell_and_text_stays_for_terminals(drawn, serve
     assert re.search(r"What is\s+\[image 1: fig, PNG 640x480, \d+ kB\]", shown)
 
 
+def test_an_image_named_twice_is_sent_once(drawn, server):
+    _, [content] = ask(drawn, server, "Is {{ fig }} like {{ fig }}?")
+    assert [part["type"] for part in content] == ["text", "image_url", "text"]
+    assert content[2]["text"] == " like [fig]?"
+
+
 def test_context_names_the_image_that_it_sends(drawn, server):
     cell, [content] = ask(drawn, server, "What is it?", options="--context fig")
     assert cell.status == "ok", cell.error
@@ -147,3 +153,29 @@ def test_a_system_message_refuses_an_image(drawn, server):
 def test_the_demo_tells_what_it_was_sent(drawn):
     cell = drawn.run("%%agent -m demo:fast\nWhat is {{ fig }}?")
     assert re.search(r"came \*\*1\*\*: `image: PNG 640x480, \d+ kB`", cell.markdown)
+
+
+def test_a_line_a_background_run_and_a_comparison_take_images_too(drawn, server):
+    options = f"--api-url {server.url} -m scripted"
+    server.say("one", "two", "three")
+    cell = drawn.run(f"%%agent {options} --background --out r\nWhat is {{{{ fig }}}}?")
+    assert cell.status == "ok", cell.error
+    assert drawn.run("await r; print(r.run.prompt)").stdout.startswith("What is \n[image 1: fig")
+    cell = drawn.run(f"%%compare -f native {options} --out c\nWhat is {{{{ fig }}}}?")
+    assert cell.status == "ok", cell.error
+    assert drawn.run("print(c.prompt)").stdout == "What is [fig]?\n"
+    there = f"import os; key = 'TFRAMEX_API_URL'; os.environ[key] = {server.url!r}"
+    drawn.run(f"before = __import__('os').environ['TFRAMEX_API_URL']; {there}")
+    cell = drawn.run("%ask What is {{ fig }}?")
+    drawn.run("os.environ[key] = before")
+    assert cell.status == "ok", cell.error
+    for request in server.requests:
+        assert [part["type"] for part in request.texts[-1]] == ["text", "image_url", "text"]
+    assert len(server.requests) == 3
+
+
+def test_in_a_system_of_agents_an_image_is_one_clear_error(drawn, server):
+    made = "from tframex_nb import MultiCallSystem; many = MultiCallSystem('many', 'demo:fast')"
+    assert drawn.run(made).status == "ok"
+    cell = drawn.run("%%agent many -p num_calls=2\nWhat is {{ fig }}?")
+    assert cell.error[0].startswith("PromptError: many is a system, which is asked in text alone")

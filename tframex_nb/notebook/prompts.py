@@ -60,12 +60,14 @@ def render(
     r"""Return ``template`` with each ``{{ expression }}`` replaced by its described value.
 
     ``\{{`` is a literal ``{{``; single braces are text; ``{{ x:.2f }}`` formats. What a value
-    says is never interpolated again. The same expression twice is evaluated and noted once.
+    says is never interpolated again. The same expression twice is evaluated and noted once, and
+    an image is sent once: its name stands in the other places.
     Raises PromptError where an expression does not end, names something unknown, or raises.
     """
     out: list[str | Attachment] = []
     notes: list[str] = []
     values: dict[str, Any] = {}  # as above
+    sent: dict[str, str] = {}  # names of images and files by their expressions
     names = dict(namespace)
     at = 0
     while (found := _OPENING.search(template, at)) is not None:
@@ -83,7 +85,12 @@ def render(
         if expression.spec:
             out.append(_formatted(expression, values[source]))
             continue
+        if source in sent:  # once is enough: an image is many tokens
+            out.append(f"[{sent[source]}]")
+            continue
         described = describe(values[source], name=source)
+        if described.attachment is not None:
+            sent[source] = described.attachment.label
         out.append(described.attachment or described.text)
         if described.note and fresh and described.attachment is None:
             notes.append(f"{source}: {described.note}")
