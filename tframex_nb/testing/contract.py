@@ -26,6 +26,7 @@ from tframex_nb.frameworks.service import Frameworks
 from tframex_nb.messages import TextDelta, ToolResult
 from tframex_nb.models import RetryPolicy, VLLMModel
 from tframex_nb.models.demo import DemoServer
+from tframex_nb.testing.approvals import ApprovalsContract
 from tframex_nb.testing.images import ImagesContract
 from tframex_nb.testing.promises import PromisesContract
 from tframex_nb.testing.witness import Witness
@@ -95,7 +96,7 @@ class Bench:
             pytest.skip(f"{self.name} has no {capability}: {why}")
 
 
-class FrameworkContract(PromisesContract, ImagesContract):
+class FrameworkContract(PromisesContract, ImagesContract, ApprovalsContract):
     """Subclass it in a test module and set ``framework``: a class, or a registered name.
 
     ``options`` are sampling parameters for every run.
