@@ -34,7 +34,9 @@ def shows(text: str) -> str:
     return re.escape(text).replace("…", ".*")
 
 
-@pytest.mark.parametrize(("page", "least"), [("agents.md", 11), ("images.md", 2), ("typed.md", 3)])
+@pytest.mark.parametrize(
+    ("page", "least"), [("agents.md", 11), ("images.md", 2), ("typed.md", 3), ("approval.md", 2)]
+)
 def test_every_example_runs_and_prints_what_it_says(page, least):
     """In order, in one namespace, in an empty folder, on the embedded demo model."""
     blocks = FENCE.findall((DOCS / page).read_text(encoding="utf-8"))

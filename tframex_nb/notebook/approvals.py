@@ -103,7 +103,8 @@ class CellAsker:
         A front end sends a widget's next text once the kernel was idle after the one before.
         ipykernel 7 does not say so of messages that come while a cell awaits. It is busy then.
         """
-        kernel: Any = self._session.shell.kernel  # ipykernel ships no types
+        shell: Any = self._session.shell  # a kernel's has more than the base class
+        kernel = shell.kernel
         topic = f"kernel.{kernel.ident}.status".encode()
         for state in ("idle",) if self._session.idle else ("idle", "busy"):
             content = {"execution_state": state}

@@ -22,7 +22,8 @@ SLICE = 0.05  # seconds between two looks at whether the front end has shown the
 SETTLE = 0.15  # seconds in which what was typed just before a button was pressed arrives
 EDITABLE = 200_000  # characters that a text field takes
 ROWS = 14  # lines of the text field at most
-_WIDTH = {"width": "100%"}
+COLUMNS = 80  # letters of one such line, about
+_WIDTH = {"width": "auto", "flex": "1 1 auto"}
 VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -77,7 +78,7 @@ class _Panel:
         short = folded(request.call.arguments)
         self._shown = short or self._whole
         self._folded = bool(short)
-        lines = self._shown.count("\n") + 1
+        lines = sum(1 + len(line) // COLUMNS for line in self._shown.split("\n"))
         # A text is sent when its field is left, so before the button's own message. While it is
         # written, each letter would wait for the one before, and a button would overtake them.
         self._field: Any = widgets.Textarea(  # ipywidgets has no types
