@@ -122,6 +122,18 @@ def test_an_image_of_pillow_in_any_mode_is_sent_as_png(mode):
     assert found.preview.startswith("data:image/jpeg;base64,")
 
 
+def test_an_image_of_pillow_whose_file_is_broken_or_closed_is_a_clear_error():
+    from PIL import Image
+
+    broken = Image.open(io.BytesIO(image(90, 80)[:-40]))
+    closed = Image.new("RGB", (9, 9))
+    closed.close()
+    for value in (broken, closed):
+        with pytest.raises(InvalidInput, match="it cannot be encoded: ") as told:
+            of(value)
+        assert "open the image anew" in told.value.hint
+
+
 def test_what_shows_itself_as_png_is_sent_as_that():
     assert of(Shown(png(3, 2))).data == png(3, 2)
     assert of(Shown((png(3, 2), {"width": 3}))).data == png(3, 2)

@@ -137,9 +137,7 @@ def _of_object(value: object, name: str, limits: Limits | None) -> Attachment | 
     if _is_of(value, "matplotlib") and _has(value, "get_figure") and _has(value, "plot"):
         return _of_figure(_figure_of(value), name, limits)
     if _is_of(value, "PIL") and _has(value, "convert") and _has(value, "thumbnail"):
-        from tframex_nb.agents._pictures import encode
-
-        return encode(value, name, limits or limits_now())
+        return _of_pillow(value, name, limits)
     if _has(value, "to_image") and _has(value, "to_plotly_json"):
         return _of_plotly(value, name, limits)
     if _is_of(value, "IPython") and type(value).__name__ == "Image":
@@ -157,6 +155,20 @@ def _of_figure(figure: Any, name: str, limits: Limits | None) -> Attachment | No
             hint=f"{name}.savefig('x.png') says the same; mend the figure",
         ) from exc
     return _of_bytes(out.getvalue(), name, limits)
+
+
+def _of_pillow(image: Any, name: str, limits: Limits | None) -> Attachment:  # PIL's
+    from tframex_nb.agents._pictures import encode
+
+    try:
+        return encode(image, name, limits or limits_now())
+    except InvalidInput:
+        raise
+    except Exception as exc:  # it reads its file only now, which may be broken, or closed
+        raise InvalidInput(
+            f"{name} cannot be encoded: {type(exc).__name__}: {exc}",
+            hint=f"{name}.load() says the same; open the image anew",
+        ) from exc
 
 
 def _figure_of(axes: Any) -> Any:  # matplotlib's
