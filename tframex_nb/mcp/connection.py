@@ -100,6 +100,8 @@ class Connection:
         self._over.set()
         if self._task is None:
             return
+        if not self._ready.done():  # it waits for the server, and looks at nothing else
+            self._task.cancel()
         await asyncio.wait({self._task}, timeout=CLOSING)
         self._task.cancel()
         await asyncio.wait({self._task}, timeout=CLOSING)

@@ -87,6 +87,9 @@ def _set_secrets() -> list[str]:
         headers = [v for n, v in (table.headers or {}).items() if _HEADER.search(n)]
         held = [each for each in (table.api_key, table.proxy, *headers) if each is not None]
         found += [each.get_secret_value() for each in held]
+    for server in settings.mcp.values():
+        named = {**server.env, **server.headers}.items()
+        found += [v.get_secret_value() for n, v in named if _NAMES.search(n) or _HEADER.search(n)]
     urls = [settings.api_url, *(own.url for own in settings.endpoints.values())]
     found += [url for url in urls if url]
     return [*(each for each in found if not _harmless(each)), *settings.foreign_secrets()]
