@@ -62,13 +62,12 @@ class CellAsker:
 
     def __init__(self, session: Session, *, background: bool) -> None:
         shell = session.shell
-        kernel = getattr(shell, "kernel", None)
         self._session = session
         self._publish = shell.display_pub.publish
         self._id = f"tframex-approval-{os.getpid()}-{next(_serial)}"
         self._shown = False
         self._background = background
-        self._hears = _version(kernel) >= AWAITS
+        self._hears = _version() >= AWAITS
         self._widgets = _has_widgets(shell) and (background or self._hears)
         self._types = not background and _can_type(shell)
         make = session.outlet.context if background else contextvars.copy_context
@@ -134,6 +133,7 @@ def _can_type(shell: InteractiveShell) -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def _version(kernel: Any) -> int:  # ipykernel ships no types
-    major = str(getattr(kernel, "implementation_version", "")).partition(".")[0]
+def _version() -> int:
+    """Return the major version of ipykernel; what a kernel says of itself is IPython's."""
+    major = str(getattr(sys.modules.get("ipykernel"), "__version__", "")).partition(".")[0]
     return int(major) if major.isdigit() else 0
