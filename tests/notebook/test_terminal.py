@@ -168,6 +168,29 @@ def test_ctrl_c_stops_and_the_next_input_works(terminal: Terminal) -> None:
     assert "ZQ0" in terminal.run("%%agent\ngo on")
 
 
+def test_a_tool_that_writes_is_asked_about_by_typing(terminal: Terminal) -> None:
+    """A denial is told; Ctrl-C at the question ends the run; the next input works."""
+    terminal.run("from tframex_nb import tool; saved = []")
+    terminal.run("save = tool(lambda path='x': saved.append(path), name='save', writes=True)")
+    cell = "%%agent -m tool-save --tools save --out r\ngo"
+    terminal.start(cell)
+    terminal.wait_for("Allow? y(es), n(o) [and why], e(dit), a(lways):")
+    terminal.press("n too early\r")
+    terminal.wait_for_prompt()
+    assert "save: denied: too early" in terminal.screen
+    terminal.start(cell)
+    terminal.wait_for("Allow? y(es)")
+    terminal.press("\x03")
+    terminal.wait_for_prompt()
+    assert STOPPED in terminal.screen
+    terminal.start(cell)
+    terminal.wait_for("Allow? y(es)")
+    terminal.press("y\r")
+    terminal.wait_for_prompt()
+    assert "save: allowed" in terminal.screen
+    assert "['x']" in terminal.run("saved")
+
+
 def test_ctrl_c_before_the_first_byte(terminal: Terminal, clock: Clock) -> None:
     terminal.start("%%agent -m hang\ngo")
     while not clock.runs():
