@@ -35,7 +35,8 @@ def shows(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("page", "least"), [("agents.md", 11), ("images.md", 2), ("typed.md", 3), ("approval.md", 2)]
+    ("page", "least"),
+    [("agents.md", 11), ("dialogue.md", 1), ("images.md", 2), ("typed.md", 3), ("approval.md", 2)],
 )
 def test_every_example_runs_and_prints_what_it_says(page, least):
     """In order, in one namespace, in an empty folder, on the embedded demo model."""

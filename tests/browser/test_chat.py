@@ -11,11 +11,14 @@ from notebook_page import errors
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from notebook_page import NotebookPage
     from playwright.sync_api import Locator
 
 pytestmark = pytest.mark.browser
 
+WIDGETS = '[data-mime-type="application/vnd.jupyter.widget-view+json"]'
 THEME = "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })"
 
 
@@ -90,6 +93,7 @@ def test_a_chat_is_typed_streamed_stopped_and_changed(book: NotebookPage) -> Non
 
     button(cell, "Close").click()
     expect(box(cell)).to_have_count(0)
+    expect(cell.locator(WIDGETS)).to_have_count(0)
     saved = next(c for c in book.saved().cells if c.source == "%agents chat ann")
     assert "One, changed?" in saved.outputs[0].data["text/markdown"]
     assert "widget" not in str(saved.outputs)
@@ -107,3 +111,24 @@ def test_hostile_text_stays_text_in_a_chat(book: NotebookPage) -> None:
     assert cell.locator("img").count() == 0
     assert "pwned" not in book.page.title()
     button(cell, "Close").click()
+
+
+def test_a_page_that_is_loaded_anew_keeps_the_turns_and_says_what_to_do(
+    open_notebook: Callable[[str], NotebookPage],
+) -> None:
+    """And the notebook of a kernel that has ended holds no dead box."""
+    book = open_notebook("reload")
+    book.run("%load_ext tframex_nb")
+    book.run("%%agent ann\nOne?")
+    cell = book.run("%agents chat ann")
+    box(cell).fill("Two?")
+    button(cell, "Send").click()
+    expect(past(cell)).to_contain_text("Two?")
+    book.saved()
+    book.reload()
+    cell = book.cells.nth(2)
+    expect(past(cell)).to_contain_text("Two?")
+    expect(cell).to_contain_text("run the cell again to see new answers")
+    button(cell, "Close").click()
+    expect(box(cell)).to_have_count(0)
+    expect(past(cell)).to_contain_text("Two?")

@@ -40,17 +40,7 @@ def bob(kernel):
 
 def test_history_numbers_the_turns_with_cell_state_and_tokens(bob):
     lines = table(bob.run("%agents history bob")).splitlines()
-    assert lines[0].split() == [
-        "turn",
-        "cell",
-        "state",
-        "tokens",
-        "in",
-        "tokens",
-        "out",
-        "prompt",
-        "answer",
-    ]
+    assert lines[0].split()[:7] == ["turn", "cell", "state", "tokens", "in", "tokens", "out"]
     assert lines[2].split()[:6] == ["2", "cell-2", "finished", "1", "10", "Two?"]
     assert "%agents show bob N" in lines[-1]
     bob.run("%%agent bob\nOne again?", cell_id="cell-1")
