@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 from contextlib import suppress
@@ -164,7 +165,10 @@ class _AgentOffer:
             return _failed("\n".join(exc._render_traceback_()), run)
         except Exception as exc:  # noqa: BLE001 - an agent is the user's own code; the client is told
             return _failed(failure(exc), run)
-        return _result(run.text, structured=self._structured(run))
+        if self.output is None:
+            return _result(run.text)
+        # In a thread: the library that checks it may take a second to import
+        return _result(run.text, structured=await asyncio.to_thread(self._structured, run))
 
     async def _run(self, prompt: str, run: Run, tell: Callable[[str], None]) -> None:
         options: dict[str, Any] = {"remember": False, "fresh": True}  # as ``BaseAgent.stream``
