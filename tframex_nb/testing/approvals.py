@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from tframex_nb.testing.contract import Bench
 
 __all__ = ["ApprovalsContract"]
+
+SOON = 1.0  # seconds in which a question must be taken back
 
 
 class ApprovalsContract:
@@ -60,6 +64,35 @@ class ApprovalsContract:
             assert acted == [(40, 2)]
             assert "42" in json.dumps(model.calls[-1].messages), "the model never saw the result"
             assert run.status == "finished"
+
+        self.check(test)
+
+    def test_a_stop_while_somebody_is_asked_ends_the_run_at_once(self) -> None:
+        """The question is taken back, the tool does not run, and nothing waits for an answer."""
+        acted: list[tuple[int, int]] = []
+
+        async def test(bench: Bench) -> None:
+            bench.needs("tools")
+            asked, taken_back = asyncio.Event(), asyncio.Event()
+
+            async def ask(_request: ApprovalRequest) -> Decision:
+                asked.set()
+                try:
+                    await asyncio.sleep(60)
+                finally:
+                    taken_back.set()
+                return Decision(allowed=True)
+
+            agent = Agent("calculator", bench.model(), tools=[_adder(acted)])
+            task = asyncio.create_task(bench.works(agent, "add 19 and 23", approve=ask))
+            await asked.wait()
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            await asyncio.wait_for(taken_back.wait(), SOON)
+            assert agent.last is not None
+            assert agent.last.status == "interrupted"
+            assert acted == []
 
         self.check(test)
 
