@@ -12,7 +12,8 @@ from nbclient import NotebookClient
 
 from tframex_nb.frameworks.environments import Environments, shipped_locks
 
-pytestmark = pytest.mark.kernel
+# named here too: older pytests do not look through a fixture of the same name for its scope
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("shared_kernel")]
 
 QUICK = 0.2  # seconds in which a kernel that is not held up answers; a first import takes longer
 PATIENCE = 10.0  # seconds
