@@ -22,11 +22,16 @@ class ChatPage:
         self.cell = kernel.run(f"%agents chat {name}", cell_id=f"chat {time.monotonic()}")
         assert self.cell.status == "ok", self.cell.error
         self.ids: dict[str, str] = {}
+        self.learn()
+
+    def learn(self) -> None:
+        """Take in the widgets that have come."""
         for message in self.cell.messages:
             if message.type == "comm_open":
                 state = message.content["data"]["state"]
                 kind = state["_model_name"].removesuffix("Model")
                 name = state.get("description") if kind == "Button" else ""
+                name = "question" if state.get("_view_count") == 0 else name
                 self.ids[name or kind] = message.content["comm_id"]
 
     def type(self, text: str) -> None:
@@ -34,6 +39,11 @@ class ChatPage:
 
     def choose(self, index: int) -> None:
         self._send("Dropdown", {"method": "update", "state": {"index": index}, "buffer_paths": []})
+
+    def show_question(self) -> None:
+        """Tell that the page shows what is asked before a tool acts."""
+        seen = {"method": "update", "state": {"_view_count": 1}, "buffer_paths": []}
+        self._send("question", seen)
 
     def press(self, name: str) -> None:
         self._send(name, {"method": "custom", "content": {"event": "click"}})
@@ -196,9 +206,11 @@ def test_a_tool_that_prints_and_asks_does_so_in_the_chat_s_cell(bob):
     chat.ask("Wipe it.")
     chat.until(lambda c: any("wipe" in json.dumps(d) for d in c.cell.displays[3:]))
     assert "wiped" not in chat.cell.stdout
-    chat.press("Stop")
-    chat.until(lambda c: "stopped" in c.past)
-    assert "wiped" not in chat.cell.stdout
+    chat.learn()
+    chat.show_question()
+    chat.press("Allow")
+    chat.until(lambda c: "wiped all" in c.cell.stdout)
+    chat.until(lambda c: "Wipe it." in c.past)
     assert not [m for m in bob.strays if "wipe" in json.dumps(m.content) and "display" in m.type]
 
 
@@ -246,3 +258,16 @@ def test_a_chat_can_be_used_from_python(bob):
     cell = bob.run("c.close(); c.send('Three?')")
     assert "is closed" in cell.error[0]
     chat.until(lambda c: "Two?" in c.past)
+
+
+def test_unloading_puts_the_chats_away_and_leaves_the_turns(bob):
+    bob.run("bob.model = 'text-100000-r100'")
+    chat = ChatPage(bob, "bob")
+    chat.ask("Tell me.")
+    chat.until(lambda c: "ZQ0" in c.now)
+    try:
+        assert bob.run("%unload_ext tframex_nb").status == "ok"
+        chat.until(lambda c: "widget" not in json.dumps(c.cell.displays))
+        assert "One?" in chat.past
+    finally:
+        assert bob.run("%load_ext tframex_nb").status == "ok"
