@@ -293,6 +293,35 @@ def test_a_start_that_is_cancelled_leaves_nothing(tmp_path):
     asyncio.run(main())
 
 
+def test_a_start_that_is_given_up_is_not_the_next_ones(tricks):
+    async def main():
+        server = McpServer(tricks[0], tricks[1:])
+        try:
+            first = asyncio.create_task(server.tools())
+            await asyncio.sleep(0.1)
+            first.cancel()
+            second = asyncio.create_task(server.tools())
+            assert len(await second) > 5
+            with pytest.raises(asyncio.CancelledError):
+                await first
+        finally:
+            await server.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_server_that_is_stopped_while_it_starts_says_so(tricks):
+    async def main():
+        server = McpServer(tricks[0], tricks[1:], name="x")
+        starting = asyncio.create_task(server.tools())
+        await asyncio.sleep(0.1)
+        await server.aclose()
+        with pytest.raises(McpError, match="was stopped while it started"):
+            await starting
+
+    asyncio.run(main())
+
+
 def test_many_who_need_it_start_it_once(tricks):
     async def main():
         server = McpServer(tricks[0], tricks[1:])

@@ -37,6 +37,7 @@ class Slot:
         self._connection: Connection | None = None
         self._starting: asyncio.Task[Connection] | None = None
         self._waiting = 0
+        self._ending: set[asyncio.Task[Connection]] = set()  # starts that nobody waits for
 
     @property
     def state(self) -> str:
@@ -98,10 +99,30 @@ class Slot:
         self._waiting += 1
         try:
             return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if starting.cancelled() and task is not None and not task.cancelling():
+                raise self._stopped() from None
+            raise
         finally:
             self._waiting -= 1
             if not self._waiting and not starting.done():
-                starting.cancel()
+                self._give_up(starting)
+
+    def _give_up(self, starting: asyncio.Task[Connection]) -> None:
+        """Cancel a start; who needs the server meanwhile begins another one."""
+        self._starting = None
+        self._ending.add(starting)
+        starting.add_done_callback(self._ending.discard)
+        starting.cancel()
+
+    def _stopped(self) -> McpError:
+        name = self.definition.name
+        return McpError(
+            f"the MCP server {name!r} was stopped while it started",
+            hint=f"the next use starts it anew; %tools start {name} does it now",
+            server=name,
+        )
 
     async def _made(self) -> Connection:
         check_package()  # here, because the package takes half a second to import
@@ -138,8 +159,9 @@ class Slot:
 
     async def _closed(self) -> None:
         if self._starting is not None and not self._starting.done():
-            self._starting.cancel()
-            await asyncio.wait({self._starting})
+            self._give_up(self._starting)
+        if self._ending:
+            await asyncio.wait(self._ending)
         self.error = None
         await self._dropped()
 
