@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any
 
-__all__ = ["example", "flat"]
+__all__ = ["example", "fits", "flat"]
 
 _DEPTH = 6  # beyond it, optional things are left out, so that a recursive schema ends
 
@@ -23,6 +23,13 @@ _FORMATS = {
     "ipv6": "2001:db8::1",
     "uuid": "00000000-0000-4000-8000-000000000000",
     "binary": "ZGVtbw==",
+}
+
+# What ``fits`` understands: types, and bounds of numbers and texts.
+_TYPES = {"string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,)}
+_UNDERSTOOD = {
+    *("type", "title", "description", "default"),
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength"),
 }
 
 _GUESSES = ("demo", "Demo", "DEMO", "a", "A", "ab", "AB-1", "1", "12", "123", "2024-05-17", "a@b.c")
@@ -48,6 +55,21 @@ def example(schema: object, *, root: object = None, name: str = "", depth: int =
     if rules.get("examples"):
         return rules["examples"][0]
     return _of_type(_type(rules, depth), rules, root=root, name=name, depth=depth)
+
+
+def fits(value: _Json, rules: dict[str, _Json]) -> bool:
+    """Whether a plain value is sure to fit flat ``rules``; what is not understood does not.
+
+    A whole validator takes a second to import, which no demo should.
+    """
+    kinds = rules.get("type")
+    if not set(rules) <= _UNDERSTOOD or type(value) not in _TYPES.get(str(kinds), ()):
+        return False
+    if isinstance(value, str):
+        return bool(rules.get("minLength", 0) <= len(value) <= rules.get("maxLength", math.inf))
+    low, high = rules.get("exclusiveMinimum", -math.inf), rules.get("exclusiveMaximum", math.inf)
+    within = rules.get("minimum", -math.inf) <= value <= rules.get("maximum", math.inf)
+    return bool(within and low < value < high)
 
 
 def _of_type(kind: str, rules: dict[str, _Json], *, root: object, name: str, depth: int) -> _Json:

@@ -11,7 +11,7 @@ from tframex_nb.models.demo import answers
 from tframex_nb.models.demo.calls import arguments_for, calls_for
 from tframex_nb.models.demo.conversation import Conversation, read
 from tframex_nb.models.demo.mends import mend
-from tframex_nb.models.demo.schemas import example, flat
+from tframex_nb.models.demo.schemas import example, fits, flat
 
 __all__ = ["Reply", "pieces", "reply_to", "tokens"]
 
@@ -101,23 +101,13 @@ def _fitting(prompt: str, schema: dict[str, Any], root: dict[str, Any]) -> dict[
     """Return what the prompt says for the properties, where it is valid; for a list, one item."""
     properties = {name: flat(rules, root) for name, rules in schema["properties"].items()}
     given = arguments_for(prompt, {"properties": properties, "required": []})
-    out = {name: value for name, value in given.items() if _is_valid(value, properties[name], root)}
+    out = {name: value for name, value in given.items() if fits(value, properties[name])}
     for name, rules in properties.items():
         item = flat(rules.get("items"), root)
         if name not in out and item.get("properties"):
             said = _fitting(prompt, item, root)
             out |= {name: [{**example(item, root=root), **said}]} if said else {}
     return out
-
-
-def _is_valid(value: object, rules: dict[str, Any], root: dict[str, Any]) -> bool:
-    from jsonschema import Draft202012Validator
-
-    defined = {name: root[name] for name in ("$defs", "definitions") if name in root}
-    try:
-        return bool(Draft202012Validator({**defined, **rules}).is_valid(value))
-    except Exception:  # noqa: BLE001 - a schema may be anything; then the example stands
-        return False
 
 
 def _token_limit(request: dict[str, Any]) -> int | None:
