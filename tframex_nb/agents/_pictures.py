@@ -9,7 +9,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from tframex_nb.errors import InvalidInput
-from tframex_nb.models.parts import Attachment, measure, size_of
+from tframex_nb.models.parts import Attachment, measure, size_of, sniff
 
 if TYPE_CHECKING:
     from tframex_nb.agents.attachments import Limits
@@ -74,9 +74,15 @@ def encode(image: Any, name: str, limits: Limits, *, was: str = "") -> Attachmen
 
 
 def preview(data: bytes) -> str:
-    """Return a small picture of an image as a data URL, or nothing where there can be none."""
+    """Return a small picture of an image as a data URL, or nothing where there can be none.
+
+    Without Pillow that is an image which is small as it came.
+    """
     if not has_pillow():
-        return ""
+        kind, side = sniff(data), max(measure(data))
+        if kind not in SENT or not 0 < side <= SMALL or len(data) > LIGHT:
+            return ""
+        return f"data:{kind};base64,{base64.b64encode(data).decode()}"
     try:
         small = _on_white(_drawn(_opened(data, "it"), SMALL))
         for quality in (80, 50, 20):

@@ -197,7 +197,7 @@ def _attached(talk: Conversation) -> list[str]:
     earlier = sum(map(len, before))
     lines = [f"- with the prompt came **{len(now)}**: {'; '.join(map(_quote, now))}"] if now else []
     if earlier:
-        lines.append(f"- with earlier prompts came **{earlier}** images or files")
+        lines.append(f"- images or files that came with earlier prompts: **{earlier}**")
     said = "- I am scripted: I read formats and sizes, and see no picture"
     return [*lines, said] if lines else []
 
