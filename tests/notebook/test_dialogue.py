@@ -205,3 +205,14 @@ def test_words_are_completed(bob):
     assert "bob" in bob.complete("%agents chat b")
     assert bob.complete("%agents edit bob ") == ["1", "2", "3"]
     assert "--force" in bob.complete("%agents load x.json --")
+
+
+def test_a_file_can_be_named_by_a_variable(kernel):
+    """As in any line magic."""
+    assert kernel.run("%%agent keeper\nHello").status == "ok"
+    saved = kernel.run("where = 'kept here.json'\n%agents save keeper {where}")
+    assert saved.status == "ok", saved.error
+    assert kernel.run("import os; assert os.path.exists(where)").status == "ok"
+    loaded = kernel.run("%agents load $where copied")
+    assert loaded.status == "ok", loaded.error
+    assert kernel.run("assert len(copied.conversation) == 1").status == "ok"

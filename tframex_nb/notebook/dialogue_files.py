@@ -32,7 +32,7 @@ _UNSAFE = re.compile(r"[^\w.-]+")  # in the name of a file
 async def save(session: Session, force: bool, name: str, file: str = "") -> Table:
     """Write an agent's conversation to a file."""
     agent = get_agent(session.shell.user_ns, name)
-    path = file or f"{_UNSAFE.sub('_', agent.agent_id)}.conversation.json"
+    path = _expanded(session, file) or f"{_UNSAFE.sub('_', agent.agent_id)}.conversation.json"
     write(path, encode(agent.conversation, agent), force=force)
     row = (agent.agent_id, len(agent.conversation), path)
     return Table.of(("agent", "turns", "file"), [row], f"back with: %agents load {path}")
@@ -43,6 +43,7 @@ async def load(session: Session, force: bool, file: str, name: str = "") -> Tabl
 
     Raises InvalidInput where turns would be lost, or for a file that is no conversation.
     """
+    file = _expanded(session, file)
     saved = read(file)
     namespace = session.shell.user_ns
     name = name or (saved.agent.name if saved.agent else "")
@@ -60,6 +61,11 @@ async def load(session: Session, force: bool, file: str, name: str = "") -> Tabl
     stale = sum(turn.stale for turn in turns)
     rows = [("turns", f"{len(turns)}, {stale} stale" if stale else str(len(turns))), *told]
     return Table.of((name, ""), rows, f"go on: %%agent {name}, or %agents history {name}")
+
+
+def _expanded(session: Session, file: str) -> str:
+    """Return a file's name with ``{path}`` and ``$path`` put in, as in any line magic."""
+    return str(session.shell.var_expand(file))
 
 
 async def _made(
