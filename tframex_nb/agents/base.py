@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tframex_nb.agents.approval import Approver
     from tframex_nb.agents.conversation import Draft
     from tframex_nb.agents.engines import Engine, Engines
+    from tframex_nb.agents.prompts import Prompt
     from tframex_nb.agents.tools import Tool
     from tframex_nb.agents.typed import Steps
     from tframex_nb.messages import Event
@@ -136,12 +137,8 @@ class BaseAgent(ABC):
         steps = self.steps if engine is None else functools.partial(engine.steps, self)
         if schema is not None:
             steps = self._typed(steps, schema, tries, engine)
-        framework = "native" if engine is None else engine.framework
-        label = label_of(model or self.model)
-        run = Run(agent=self.name, model=label, framework=framework, prompt=asked.text)
-        run.content = asked.content
+        run = self._run_of(asked, label_of(model or self.model), engine)
         run.form = "" if schema is None else "json"
-        self.last = run
         run.budget = Budget(within=budget)
         budgets = budgets_of_a_run(run.budget, budget, self.budget)
 
@@ -159,6 +156,14 @@ class BaseAgent(ABC):
             )
 
         return self._remembered(run, answer, turn=turn, remember=remember, fresh=fresh)
+
+    def _run_of(self, asked: Prompt, model: str, engine: Engine | None) -> Run:
+        """Make the record of a run that is to begin; it is the agent's last one from now on."""
+        framework = "native" if engine is None else engine.framework
+        run = Run(agent=self.name, model=model, framework=framework, prompt=asked.text)
+        run.content = asked.content
+        self.last = run
+        return run
 
     async def run(self, prompt: str | Sequence[Any], **params: Any) -> str:  # as ``stream``
         """Return the text of the answer; takes what ``stream`` takes, raises its errors."""

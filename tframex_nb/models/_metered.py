@@ -17,7 +17,7 @@ from tframex_nb.errors import SettingsError
 from tframex_nb.messages import MessageFinished, Retrying, Usage
 from tframex_nb.models._metered_call import MeteredCall
 from tframex_nb.models._room import RoomAwaited
-from tframex_nb.models.base import PooledModel, StreamingModel
+from tframex_nb.models.base import Around, ChatModel, PooledModel, StreamingModel
 from tframex_nb.models.budget import session_budget
 from tframex_nb.models.prices import is_kept, load_kept
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from tframex_nb.messages import Event, Message
-    from tframex_nb.models.base import ChatModel
     from tframex_nb.models.budget import Budget
     from tframex_nb.settings import Settings
 
@@ -112,22 +111,12 @@ class _Meter:
             )
 
 
-class _MeteredModel(PooledModel):
+class _MeteredModel(Around[PooledModel], PooledModel):
     """A pooled model under budgets; whatever else it has is the inner model's."""
 
     def __init__(self, inner: PooledModel, meter: _Meter) -> None:
         self.inner = inner
         self.meter = meter
-
-    @property
-    def model_name(self) -> str:
-        """The inner model's name."""
-        return self.inner.model_name
-
-    @property
-    def label(self) -> str:
-        """The inner model's label."""
-        return self.inner.label
 
     def batches(
         self,
@@ -152,10 +141,6 @@ class _MeteredModel(PooledModel):
         """Return the same around the kept sibling of the inner model, whose pool stays warm."""
         return _MeteredModel(self.inner.nearby(keep), self.meter)
 
-    async def aclose(self) -> None:
-        """Close the inner model."""
-        await self.inner.aclose()
-
     def __getattr__(self, name: str) -> Any:  # whatever the inner model has
         return _of_inner(self, name)
 
@@ -163,22 +148,12 @@ class _MeteredModel(PooledModel):
         return repr(self.inner)
 
 
-class _MeteredStream(StreamingModel):
+class _MeteredStream(Around[ChatModel], StreamingModel):
     """A model with a ``stream`` of its own under budgets, on the loop that it belongs to."""
 
     def __init__(self, inner: ChatModel, meter: _Meter) -> None:
         self.inner = inner
         self.meter = meter
-
-    @property
-    def model_name(self) -> str:
-        """The inner model's name."""
-        return self.inner.model_name
-
-    @property
-    def label(self) -> str:
-        """The inner model's label."""
-        return self.inner.label
 
     async def stream(
         self,
@@ -192,10 +167,6 @@ class _MeteredStream(StreamingModel):
             async for events in batches:
                 for event in events:
                     yield event
-
-    async def aclose(self) -> None:
-        """Close the inner model."""
-        await self.inner.aclose()
 
     def __getattr__(self, name: str) -> Any:  # whatever the inner model has
         return _of_inner(self, name)

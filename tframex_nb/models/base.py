@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 from tframex_nb.messages import TextDelta
 
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
     from tframex_nb.messages import Event, Message
 
-__all__ = ["ChatModel", "PooledModel", "StreamingModel"]
+__all__ = ["Around", "ChatModel", "PooledModel", "StreamingModel"]
+
+
+M = TypeVar("M", bound="ChatModel")
 
 
 @runtime_checkable
@@ -91,6 +94,26 @@ class StreamingModel(ABC):
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+class Around(Generic[M]):
+    """What a model around another has of that one: its names, and its end."""
+
+    inner: M
+
+    @property
+    def model_name(self) -> str:
+        """The inner model's name."""
+        return self.inner.model_name
+
+    @property
+    def label(self) -> str:
+        """The inner model's label."""
+        return self.inner.label
+
+    async def aclose(self) -> None:
+        """Close the inner model."""
+        await self.inner.aclose()
 
 
 class PooledModel(StreamingModel):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tframex_nb.messages import Message, MessageFinished
-from tframex_nb.models.base import PooledModel
+from tframex_nb.models.base import Around, PooledModel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -39,22 +39,12 @@ class Call:
         return [str(message["role"]) for message in self.messages]
 
 
-class Witness(PooledModel):
+class Witness(Around[PooledModel], PooledModel):
     """A model that passes everything on to ``inner``; ``calls`` holds what went through."""
 
     def __init__(self, inner: PooledModel, calls: list[Call] | None = None) -> None:
         self.inner = inner
         self.calls: list[Call] = [] if calls is None else calls
-
-    @property
-    def model_name(self) -> str:
-        """The inner model's name."""
-        return self.inner.model_name
-
-    @property
-    def label(self) -> str:
-        """The inner model's label."""
-        return self.inner.label
 
     @property
     def active(self) -> int:
@@ -87,7 +77,3 @@ class Witness(PooledModel):
     def sibling(self) -> Witness:
         """Return a witness for another event loop, which keeps its calls in the same list."""
         return Witness(self.inner.sibling(), self.calls)
-
-    async def aclose(self) -> None:
-        """Close the inner model."""
-        await self.inner.aclose()

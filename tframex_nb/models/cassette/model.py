@@ -13,7 +13,7 @@ from tframex_nb.errors import BudgetExceeded, ModelError, SettingsError
 from tframex_nb.messages import MessageFinished, ReasoningDelta, TextDelta
 from tframex_nb.models._room import RoomAwaited
 from tframex_nb.models._tool_calls import ToolCallDelta
-from tframex_nb.models.base import PooledModel, StreamingModel
+from tframex_nb.models.base import Around, ChatModel, PooledModel, StreamingModel
 from tframex_nb.models.cassette.asking import Asked, Place
 from tframex_nb.models.cassette.masking import Mask, known_secrets
 from tframex_nb.models.cassette.missing import miss
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 
     from tframex_nb.messages import Event, Message
-    from tframex_nb.models.base import ChatModel
     from tframex_nb.models.cassette.cassette import Cassette
     from tframex_nb.models.cassette.tape import Fault
 
@@ -252,7 +251,7 @@ class TapedModel(PooledModel):
             await self.inner.aclose()
 
 
-class TapedStream(StreamingModel):
+class TapedStream(Around[ChatModel], StreamingModel):
     """The same for a model that is no pooled one: it is streamed on the loop that it knows."""
 
     def __init__(self, inner: ChatModel, deck: Deck) -> None:
@@ -262,16 +261,6 @@ class TapedStream(StreamingModel):
     def around(self, wrap: Callable[[ChatModel], ChatModel]) -> TapedStream:
         """Return the same deck around what ``wrap`` makes of the model: it sees no replay."""
         return TapedStream(wrap(self.inner), self.deck)
-
-    @property
-    def model_name(self) -> str:
-        """The inner model's name."""
-        return self.inner.model_name
-
-    @property
-    def label(self) -> str:
-        """What people see in a footer."""
-        return self.inner.label
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -293,10 +282,6 @@ class TapedStream(StreamingModel):
             async for events in batches:
                 for event in events:
                     yield event
-
-    async def aclose(self) -> None:
-        """Close the inner model."""
-        await self.inner.aclose()
 
 
 async def _one_by_one(events: AsyncIterator[Event]) -> AsyncGenerator[list[Event], None]:
