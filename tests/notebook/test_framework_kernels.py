@@ -397,6 +397,23 @@ def test_one_kernel_uses_what_cannot_live_together_at_the_same_time(mixed, clock
 
 
 @pytest.mark.frameworks
+def test_a_conversation_is_changed_kept_and_taken_up_on_each_framework(mixed, tmp_path):
+    """Edit, save and load a turn; the next one, on that framework again, sees what was changed."""
+    for name in MIXED:
+        agent = f"on_{name}"
+        mixed.run(f"%%agent {agent} -f {name} -m demo:fast --define")
+        assert mixed.run(f"%%agent {agent}\nMy town is Rome.").status == "ok"
+        edited = mixed.run(f"%agents edit {agent} 1 My town is Oslo.")
+        assert edited.status == "ok", edited.error
+        assert value(mixed, f"{agent}.last.framework") == name
+        assert mixed.run(f"%agents save {agent} {tmp_path}/{name}.json").status == "ok"
+        assert mixed.run(f"%agents load {tmp_path}/{name}.json again_{name}").status == "ok"
+        asked = mixed.run(f"%%agent again_{name}\nWhat is my town?")
+        assert "Your town is Oslo." in asked.markdown, asked.markdown
+        assert value(mixed, f"again_{name}.last.framework") == name
+
+
+@pytest.mark.frameworks
 def test_agents_on_different_frameworks_are_gathered(mixed):
     for name in MIXED:
         beside(mixed, f"on_{name}", name, "What is the weather in Rome?", model="demo:fast")
