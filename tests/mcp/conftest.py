@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from mcp_site import site
 from scripted_server import play, server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["play", "server"]
+__all__ = ["play", "server", "site"]
 
 SERVERS = Path(__file__).parents[1] / "servers"
 PATIENCE = 20  # seconds that a test waits for a process

@@ -376,7 +376,7 @@ def test_a_program_gets_no_secret_of_ours_that_it_was_not_promised(tricks, monke
     server = McpServer(tricks[0], tricks[1:], env={"A": "b"}, env_from=["GITHUB_TOKEN"])
     text = with_server(server, test)
     assert "sk-ours" not in text
-    assert "GITHUB_TOKEN=ghp-promised" in text
+    assert "GITHUB_TOKEN=***" in text  # it came, and does not go on to a model
     assert "A=b" in text
 
 

@@ -10,6 +10,7 @@ import pytest
 from mcp_types import CallToolResult, EmbeddedResource, ResourceLink, TextResourceContents
 from mcp_types import Tool as McpTool
 
+from tframex_nb.agents._schema import InvalidArguments
 from tframex_nb.mcp.offered import MAX_DESCRIPTION, apart, as_text, as_tools
 from tframex_nb.models.cassette.masking import known_secrets
 
@@ -112,3 +113,20 @@ def test_no_recording_holds_a_servers_secret(monkeypatch):
     monkeypatch.setenv("TFRAMEX_MCP__X__ENV", '{"API_KEY": "abc-very-secret", "LANG": "C.UTF-8"}')
     assert "abc-very-secret" in known_secrets()
     assert "C.UTF-8" not in known_secrets()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"a":' * 100_000, '{"a":' * 150 + "1" + "}" * 150, '{"a": NaN}', "1" * 5_000, "[]"],
+    ids=["unreadable", "deep", "no number", "digits", "no object"],
+)
+def test_arguments_that_no_message_carries_are_told_to_the_model(text):
+    (tool,) = offered(("x", {"type": "object"}))
+    with pytest.raises(InvalidArguments):
+        tool.arguments.bind(text)
+
+
+def test_half_a_surrogate_pair_breaks_no_connection():
+    (tool,) = offered(("x", {"type": "object"}))
+    ((value,), _) = tool.arguments.bind('{"a": ["\\ud800", {"\\udfff": 1}], "b": "\\ud83d\\ude00"}')
+    assert value == {"a": ["\ufffd", {"\ufffd": 1}], "b": "\U0001f600"}

@@ -37,7 +37,11 @@ __all__ = ["Connection"]
 PAGES = 50  # of a list of tools; a list without end is a fault
 TOOLS = 1000
 SETTLE = 0.5  # seconds in which the cause of a lost connection comes to be known
-CLOSING = 6.0  # seconds in which a connection closes: more than its program's bounds
+# Seconds in which a connection closes by itself, and in which it then gives up. A program is
+# ended within the guard's bounds; to a server behind a URL we only say good-bye.
+CLOSING_PROGRAM = 4.5
+CLOSING_URL = 1.5
+GIVING_UP = 0.5
 REFUSED = (401, 403)
 
 _RESULT: TypeAdapter[CallToolResult | InputRequiredResult] = TypeAdapter(
@@ -50,7 +54,8 @@ class Connection:
 
     def __init__(self, definition: Definition) -> None:
         self.definition = definition
-        self._tail = Tail(definition.secrets)
+        self.veil = definition.veil  # of the values that the program was given
+        self._tail = Tail(self.veil)
         self._over = asyncio.Event()
         self._ready: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
@@ -102,9 +107,10 @@ class Connection:
             return
         if not self._ready.done():  # it waits for the server, and looks at nothing else
             self._task.cancel()
-        await asyncio.wait({self._task}, timeout=CLOSING)
+        bound = CLOSING_PROGRAM if self.definition.command else CLOSING_URL
+        await asyncio.wait({self._task}, timeout=bound)
         self._task.cancel()
-        await asyncio.wait({self._task}, timeout=CLOSING)
+        await asyncio.wait({self._task}, timeout=GIVING_UP)
 
     @property
     def _client(self) -> Client:
@@ -195,15 +201,20 @@ class Connection:
         try:
             return await question
         except MCPError as exc:
-            raise await self._translated(exc) from exc
+            raise await self._translated(exc) from self._without_secrets(exc)
         except ValidationError as exc:
             raise McpCallFailed(
                 f"the MCP server {name!r} sent what the protocol does not allow", server=name
-            ) from exc
+            ) from self._without_secrets(exc)
+
+    def _without_secrets(self, exc: Exception) -> Exception | None:
+        """Return what is told as an error's cause; nothing where that would tell a secret."""
+        said = f"{exc} {exc.args}"
+        return exc if self.veil.text(said) == said else None
 
     async def _translated(self, exc: MCPError) -> McpError:
         name = self.definition.name
-        said = self._tail.masked(exc.message)
+        said = self.veil.text(exc.message)
         if exc.code == REQUEST_TIMEOUT:
             return McpTimeout(f"the MCP server {name!r}: {said}", server=name)
         if self._status in REFUSED:
@@ -237,7 +248,8 @@ class Connection:
         where = "command, args, env" if self.definition.command else "url, headers"
         return McpStartFailed(
             f"the MCP server {name!r} cannot {doing}: {self._what_happened() or 'no reason given'}",
-            hint=f"it is {self._tail.masked(self.definition.target)}; mend {where} of [mcp.{name}]",
+            hint=f"it is {self.definition.target}; mend {where} of [mcp.{name}]"
+            f"{self.definition.missing_proxy}",
             server=name,
             stderr=self._tail.text,
         )
@@ -254,7 +266,7 @@ class Connection:
         """Return the end's cause in a few words: what we saw, the last line of stderr."""
         cause = self._cause
         closed = isinstance(cause, MCPError) and cause.code == CONNECTION_CLOSED
-        told = "" if cause is None or closed else self._tail.masked(f"{cause}")
+        told = "" if cause is None or closed else self.veil.text(f"{cause}")
         status = f"HTTP status {self._status}" if self._status >= 400 else ""  # noqa: PLR2004 - HTTP's errors
         reason = self._reason
         if reason == ENDED and not self._ready.done() and self._tail.last:

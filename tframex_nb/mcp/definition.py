@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from tframex_nb.errors import McpError, SettingsError, nearest
 from tframex_nb.http import public_url
 from tframex_nb.mcp.faults import McpStartFailed
+from tframex_nb.mcp.veil import MASK, Veil, arguments_told, is_secret_name
 from tframex_nb.settings.mcp import check_sources
 
 if TYPE_CHECKING:
@@ -29,6 +31,14 @@ CONNECT = 30.0  # seconds for the start and for the list of tools; a first start
 PASSED_ON = (
     *("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR"),
     *("TZ", "USER"),
+)
+# What it may need beside that where a company's proxy stands between it and the network.
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+PROXY = (
+    *_PROXIES,
+    *map(str.lower, _PROXIES),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+    *("NODE_EXTRA_CA_CERTS", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"),
 )
 
 
@@ -68,14 +78,42 @@ class Definition:
 
     @property
     def target(self) -> str:
-        """What is started or reached, without secrets."""
-        return public_url(self.url) if self.url else " ".join((self.command, *self.args))
+        """What is started or reached, without secrets.
+
+        Of what a folder's file defines, every word is told: a mask could hide what it does.
+        """
+        if self.url:
+            return public_url(self.url)
+        if not self.trusted:
+            return _joined([self.command, *self.args])
+        return self.veil.text(_joined([self.command, *arguments_told(self.args)]))
 
     @property
-    def secrets(self) -> tuple[str, ...]:
-        """Values that no error may show."""
-        passed = (os.environ.get(name, "") for name in self.env_from)
-        return tuple(v for v in (*self.env.values(), *self.headers.values(), *passed) if v)
+    def sets(self) -> str:
+        """The variables that the program gets; of what a folder's file sets, the values too.
+
+        One such as ``LD_PRELOAD`` decides what runs.
+        """
+        if self.trusted:
+            return ", ".join(self.env)
+        shown = (f"{n}={MASK if is_secret_name(n) else v}" for n, v in self.env.items())
+        return ", ".join(_joined([each]) for each in shown)
+
+    @property
+    def veil(self) -> Veil:
+        """What takes the values that nobody may see out of a text."""
+        passed = ((name, os.environ.get(name, "")) for name in self.env_from)
+        return Veil([*self.env.items(), *self.headers.items(), *passed])
+
+    @property
+    def missing_proxy(self) -> str:
+        """A hint at what a program behind a proxy is not given, where there is one here."""
+        held = {**dict.fromkeys(self.env), **dict.fromkeys(self.env_from)}
+        names = [n for n in PROXY if os.environ.get(n) and n not in held] if self.command else []
+        if not names:
+            return ""
+        told = ", ".join(f'"{name}"' for name in names)
+        return f"; if it downloads: it gets no proxy or certificate from here, env_from = [{told}]"
 
     @property
     def fingerprint(self) -> str:
@@ -126,13 +164,21 @@ def find(settings: Settings, name: str) -> Definition:
 def _definition(name: str, table: McpSettings, settings: Settings) -> Definition:
     trusted = check_sources(name, settings.sources)
     places = [str(each) for key, each in settings.sources.items() if key.startswith(f"mcp.{name}.")]
+    try:
+        cwd = str(Path(table.cwd).expanduser()) if table.cwd else ""
+    except RuntimeError as exc:  # of a user who is not there
+        raise McpError(
+            f"the MCP server {name!r} has no folder {table.cwd!r}: {exc}",
+            hint=f"mend cwd of [mcp.{name}]",
+            server=name,
+        ) from exc
     return Definition(
         name=name,
         command=table.command or "",
         args=tuple(table.args),
         env={n: value.get_secret_value() for n, value in table.env.items()},
         env_from=tuple(table.env_from),
-        cwd=str(Path(table.cwd).expanduser()) if table.cwd else "",
+        cwd=cwd,
         url=table.url or "",
         headers={n: value.get_secret_value() for n, value in table.headers.items()},
         timeout=table.timeout or CALL,
@@ -140,3 +186,8 @@ def _definition(name: str, table: McpSettings, settings: Settings) -> Definition
         trusted=trusted,
         place=min(places, default=""),
     )
+
+
+def _joined(words: list[str]) -> str:
+    """Return words as one line in which each can be told, and nothing unseen is left."""
+    return " ".join(shlex.quote(each) if each.isprintable() else repr(each) for each in words)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pydantic
 
@@ -12,6 +12,8 @@ from tframex_nb.agents._schema import Arguments, InvalidArguments
 from tframex_nb.agents.tools import MAX_NAME, Tool, tool_name
 from tframex_nb.errors import ToolError
 from tframex_nb.mcp.faults import McpCallFailed
+from tframex_nb.mcp.veil import Veil
+from tframex_nb.models._surrogates import mend
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +26,8 @@ __all__ = ["ORIGIN", "apart", "as_text", "as_tools"]
 ORIGIN = "mcp:"  # how the origin of such a tool begins, and the word that names one
 MAX_DESCRIPTION = 4_000  # characters: what a model reads with every question
 MAX_SCHEMA = 50_000  # characters of a tool's schema as JSON
+NOTHING = Veil()
+MAX_DEPTH = 100  # of lists and objects in each other: pydantic writes some 200 levels
 
 Caller = "Callable[[str, dict[str, Any]], Awaitable[str]]"
 
@@ -33,19 +37,30 @@ class OpenArguments(Arguments):
     """Arguments that the server itself checks: any JSON object, given on as one value."""
 
     def bind(self, text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the object that the JSON ``text`` means; raises InvalidArguments for no object."""
+        """Return the object that the JSON ``text`` means.
+
+        Raises InvalidArguments for no object, and for one that no message can carry.
+        """
         try:
-            value = json.loads(text) if text.strip() else {}
-        except ValueError as exc:
+            value = json.loads(mend(text), parse_constant=_no_number) if text.strip() else {}
+        except (ValueError, RecursionError) as exc:
             raise InvalidArguments(f"- arguments: not JSON: {exc}") from exc
         if value is None:
             value = {}
         if not isinstance(value, dict):
             raise InvalidArguments(f"- arguments: an object is expected, got {text[:100]}")
-        return (value,), {}
+        if _is_deep(value):
+            raise InvalidArguments(f"- arguments: nested deeper than {MAX_DEPTH} levels")
+        return (_mended(value),), {}
 
 
-def as_tools(server: str, offered: Iterable[McpTool], call: Caller) -> list[Tool]:  # type: ignore[valid-type]  # an alias as text: its names are for checkers alone
+def as_tools(
+    server: str,
+    offered: Iterable[McpTool],
+    call: Caller,  # type: ignore[valid-type]  # an alias as text: its names are for checkers alone
+    *,
+    veil: Veil = NOTHING,
+) -> list[Tool]:
     """Return a server's tools under names that endpoints accept, each its own.
 
     One whose schema is no object, or too large to send with every question, is left out.
@@ -59,9 +74,9 @@ def as_tools(server: str, offered: Iterable[McpTool], call: Caller) -> list[Tool
         if name:
             made[name] = Tool(
                 name=name,
-                description=(each.description or "")[:MAX_DESCRIPTION],
+                description=veil.text(each.description or "")[:MAX_DESCRIPTION],
                 function=_function(each.name, call),
-                arguments=OpenArguments({"properties": {}, **schema}, {}, pydantic.BaseModel),
+                arguments=_arguments(veil.json(schema)),
                 writes=not (each.annotations is not None and each.annotations.read_only_hint),
                 origin=f"{ORIGIN}{server}",
             )
@@ -78,15 +93,15 @@ def apart(tools: Iterable[Any]) -> list[Any]:  # whatever people pass as tools
     ]
 
 
-def as_text(result: CallToolResult) -> str:
+def as_text(result: CallToolResult, *, veil: Veil = NOTHING) -> str:
     """Return what a model reads; raises McpCallFailed where the tool says that it failed.
 
-    Pictures, sounds and files become notes.
+    Pictures, sounds and files become notes; the server's own secrets are masked.
     """
     parts = [_part(each) for each in result.content]
     if not parts and result.structured_content is not None:
         parts = [json.dumps(result.structured_content, ensure_ascii=False)]
-    text = "\n".join(parts)
+    text = veil.text("\n".join(parts))
     if result.is_error:
         raise McpCallFailed(text or "the tool gives no reason")
     return text
@@ -109,12 +124,39 @@ def _part(block: Any) -> str:  # one of the package's kinds of content
             return f"[{kind}, not shown]"
 
 
+def _arguments(schema: dict[str, Any]) -> OpenArguments:  # JSON schema
+    return OpenArguments({"properties": {}, **schema}, {}, pydantic.BaseModel)
+
+
 def _function(name: str, call: Any) -> Any:  # a Caller; a tool's function
     async def function(arguments: dict[str, Any]) -> str:  # any JSON
         said: str = await call(name, arguments)
         return said
 
     return function
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number in JSON")
+
+
+def _is_deep(value: Any) -> bool:  # any JSON
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inner = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [each for held in inner for each in held if isinstance(each, (dict, list))]
+        if not level:
+            return False
+    return True
+
+
+def _mended(value: Any) -> Any:  # any JSON, not deep
+    """Return JSON without lone surrogates, which no message can carry."""
+    if isinstance(value, str):
+        return mend(value)
+    if isinstance(value, dict):
+        return {mend(name): _mended(each) for name, each in value.items()}
+    return [_mended(each) for each in value] if isinstance(value, list) else value
 
 
 def _is_usable(schema: dict[str, Any]) -> bool:  # JSON schema

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING, TypeVar
 
 from tframex_nb.errors import McpError
@@ -19,6 +20,7 @@ T = TypeVar("T")
 
 NAME = "tframex-mcp"
 POLL = 0.005  # seconds between looks at whether the thread has ended
+ENDING = 3.0  # seconds that it has to end; it is a daemon, and keeps no process
 # The package tells of a server's faults here too; we raise them, and stderr is the user's.
 _LOGGERS = (
     *("client", "httpx2", "httpcore2"),
@@ -54,7 +56,8 @@ class Portal:
         if thread is None:
             return
         thread.stop()
-        while thread.is_alive():  # noqa: ASYNC110 - a thread's end wakes no loop
+        end = time.monotonic() + ENDING
+        while thread.is_alive() and time.monotonic() < end:  # noqa: ASYNC110 - it wakes no loop
             await asyncio.sleep(POLL)
 
     def _submit(self, work: Callable[[], Coroutine[None, None, T]]):  # type: ignore[no-untyped-def]  # noqa: ANN202 - a concurrent Future[T], whose module is not loaded for its name
@@ -65,8 +68,13 @@ class Portal:
                 self._thread = _Looping()
                 self._thread.start()
                 self._thread.ready.wait()
-            assert self._thread is not None
-            loop = self._thread.loop
+            loop = self._thread.loop if self._thread is not None else None
+            if loop is None:
+                why = self._thread.problem if self._thread is not None else None
+                raise McpError(
+                    f"no thread for MCP servers could be had: {why}",
+                    hint="close what you do not need, or restart the kernel",
+                ) from why
         made = work()
         try:
             return asyncio.run_coroutine_threadsafe(made, loop)
@@ -81,7 +89,8 @@ class _Looping(threading.Thread):
     def __init__(self) -> None:
         super().__init__(name=NAME, daemon=True)
         self.ready = threading.Event()
-        self.loop: asyncio.AbstractEventLoop
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.problem: Exception | None = None  # why there is no loop
         self._told: asyncio.Event
 
     def run(self) -> None:
@@ -89,15 +98,21 @@ class _Looping(threading.Thread):
         for name in _LOGGERS:
             logging.getLogger(name).addFilter(_not_here)
         try:
-            asyncio.run(self._main())
+            with asyncio.Runner() as runner:
+                runner.get_loop()  # first, for a coroutine without a loop would be left behind
+                runner.run(self._main())
+        except Exception as exc:  # noqa: BLE001 - no descriptors left, say; who waits tells it
+            self.problem = exc
         finally:
+            self.ready.set()
             for name in _LOGGERS:
                 logging.getLogger(name).removeFilter(_not_here)
 
     def stop(self) -> None:
         """Make the loop end."""
         with contextlib.suppress(RuntimeError):
-            self.loop.call_soon_threadsafe(self._told.set)
+            if self.loop is not None:
+                self.loop.call_soon_threadsafe(self._told.set)
 
     async def _main(self) -> None:
         self.loop, self._told = asyncio.get_running_loop(), asyncio.Event()

@@ -112,7 +112,8 @@ class McpServers:
             raise McpUntrusted(
                 f"the MCP server {name!r} is not started: {definition.place} defines it, "
                 "and that file may have come with the folder",
-                hint=f"it is {definition.target!r}; if you want that: %tools trust {name}",
+                hint=f"it is {definition.target!r}{_with(definition.sets)}; "
+                f"if you want that: %tools trust {name}",
                 server=name,
             )
         slot = self._slots.get(definition.name)
@@ -134,6 +135,10 @@ class McpServers:
             return ServerState(name, state, definition=found)
         problem = slot.error.message if slot.error is not None else ""
         return ServerState(name, slot.state, slot.known, found, problem)
+
+
+def _with(sets: str) -> str:
+    return f" with {sets!r}" if sets else ""
 
 
 def split(word: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tframex_nb.errors import McpError
 from tframex_nb.mcp.faults import McpConnectionLost, McpTimeout
 from tframex_nb.mcp.offered import as_text, as_tools
+from tframex_nb.mcp.veil import Veil
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -25,6 +26,8 @@ __all__ = ["Slot"]
 
 T = TypeVar("T")
 
+ENDING = 5.0  # seconds that a start which nobody waits for has to end: as long as a connection
+
 
 class Slot:
     """Its public methods may be awaited on any loop; the others run on the portal's."""
@@ -34,6 +37,7 @@ class Slot:
         self.known: tuple[Tool, ...] = ()  # the tools that were last seen
         self.error: McpError | None = None  # why the last start failed
         self._portal = portal
+        self._veil = Veil()
         self._connection: Connection | None = None
         self._starting: asyncio.Task[Connection] | None = None
         self._waiting = 0
@@ -56,7 +60,7 @@ class Slot:
         """Return what the server offers now; raises an McpError."""
         bound = self.definition.connect_timeout
         offered = await self._within(bound, self._listed, "start and list its tools")
-        made = as_tools(self.definition.name, offered, self.call)
+        made = as_tools(self.definition.name, offered, self.call, veil=self._veil)
         self.known = tuple(made)
         return made
 
@@ -65,7 +69,7 @@ class Slot:
         await self.start()
         work = partial(self._called, name, arguments)
         result = await self._within(self.definition.timeout, work, f"answer the call of {name}")
-        return as_text(result)
+        return as_text(result, veil=self._veil)
 
     async def close(self) -> None:
         """End the connection; the next use makes another."""
@@ -84,7 +88,8 @@ class Slot:
             name = self.definition.name
             raise McpTimeout(
                 f"the MCP server {name!r} did not {doing} within {seconds:g} s",
-                hint=f"wait longer: timeout or connect_timeout of [mcp.{name}]",
+                hint=f"wait longer: timeout or connect_timeout of [mcp.{name}]"
+                f"{self.definition.missing_proxy if self._connection is None else ''}",
                 server=name,
             ) from exc
 
@@ -131,6 +136,7 @@ class Slot:
         await self._dropped()
         self.error = None
         connection = Connection(self.definition)
+        self._veil = connection.veil
         try:
             await connection.open()
         except BaseException as exc:
@@ -161,7 +167,7 @@ class Slot:
         if self._starting is not None and not self._starting.done():
             self._give_up(self._starting)
         if self._ending:
-            await asyncio.wait(self._ending)
+            await asyncio.wait(self._ending, timeout=ENDING)
         self.error = None
         await self._dropped()
 

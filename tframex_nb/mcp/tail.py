@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from tframex_nb.mcp.veil import Veil
 
 __all__ = ["Tail"]
 
@@ -15,10 +15,10 @@ LONG = 500  # characters of a line
 
 
 class Tail:
-    """Keeps the last lines, each cut; ``secrets`` are masked, and nothing in it moves a cursor."""
+    """Keeps the last lines, each cut; secrets are masked, and nothing in it moves a cursor."""
 
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._secrets = sorted((s for s in secrets if len(s) > 3), key=len, reverse=True)  # noqa: PLR2004 - shorter ones are words
+    def __init__(self, veil: Veil) -> None:
+        self._veil = veil
         self._lines: deque[str] = deque(maxlen=LINES)
         self._open = b""
 
@@ -46,12 +46,6 @@ class Tail:
         """The last line."""
         return self.text.rpartition("\n")[2]
 
-    def masked(self, text: str) -> str:
-        """Return a text without the secrets."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
-
     def _clean(self, text: str) -> str:
-        shown = "".join(c if c.isprintable() else " " for c in self.masked(text))
+        shown = "".join(c if c.isprintable() else " " for c in self._veil.text(text))
         return " ".join(shown.split())[:LONG]

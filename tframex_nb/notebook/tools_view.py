@@ -187,7 +187,7 @@ def _facts(definition: Definition) -> list[tuple[str, object]]:
         ("starts", definition.target if definition.command else ""),
         ("reaches", definition.target if definition.url else ""),
         ("in", definition.cwd),
-        ("sets", ", ".join(definition.env)),
+        ("sets", definition.sets),
         ("hands on", ", ".join(definition.env_from)),
         ("headers", ", ".join(definition.headers)),
         ("defined by", definition.place),
