@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mcp_site import answer
 
+from tframex_nb import Agent, BaseAgent, tool
 from tframex_nb.errors import McpError
 from tframex_nb.mcp import McpServer, McpServers, McpStartFailed, McpUntrusted
 from tframex_nb.mcp.definition import PROXY, Definition
+from tframex_nb.mcp.server import build_server
 from tframex_nb.mcp.veil import Veil
 
 if TYPE_CHECKING:
@@ -236,3 +238,59 @@ def test_no_descriptor_for_a_thread_is_an_error_and_no_hang():
     assert said.stdout.startswith("told: no thread for MCP servers could be had")
     assert "Too many open files" in said.stdout
     assert "never awaited" not in said.stderr
+
+
+def silent() -> str:
+    return ""
+
+
+@tool(writes=False)
+def reads() -> str:
+    return ""
+
+
+@tool(writes=True)
+def writes() -> str:
+    return ""
+
+
+class Odd(BaseAgent):
+    """An agent of a user's own, which may do anything."""
+
+    async def steps(self, model: Any, messages: Any, **params: Any) -> Any:
+        yield model, messages, params
+
+
+@pytest.mark.parametrize(
+    ("thing", "only_reads"),
+    [
+        (silent, None),
+        (reads, True),
+        (writes, False),
+        (Agent("a"), True),
+        (Agent("a", tools=[reads]), True),
+        (Agent("a", tools=[reads, silent]), None),
+        (Agent("a", tools=[silent, writes]), False),
+        (Agent("a", tools=[Agent("b", tools=[writes])]), None),
+        (Odd("a"), None),
+        (Agent("a", framework="smolagents"), None),
+    ],
+    ids=[
+        "silent",
+        "reads",
+        "writes",
+        "bare",
+        "all-read",
+        "one-silent",
+        "one-writes",
+        "below",
+        "own",
+        "framework",
+    ],
+)
+def test_a_client_is_promised_only_what_somebody_said(thing, only_reads):
+    """Clients run unasked what claims to only read."""
+    (offer,) = build_server(thing).offers.values()
+    hints = offer.listed().annotations
+    assert hints.read_only_hint is only_reads
+    assert hints.destructive_hint is (True if only_reads is False else None)

@@ -108,7 +108,7 @@ def test_a_client_lists_and_calls_agents_and_functions(agents: str, mode: str) -
             tools = {tool.name: tool for tool in (await client.list_tools()).tools}
             assert list(tools) == ["revenue_of", "book", "wait_for", "touch", "analyst", "clerk"]
             assert tools["revenue_of"].input_schema["required"] == ["region"]
-            assert tools["revenue_of"].annotations.read_only_hint is True
+            assert tools["revenue_of"].annotations.read_only_hint is None
             assert tools["book"].annotations.read_only_hint is False
             assert tools["analyst"].description == "Answers questions about sales."
             assert tools["analyst"].input_schema["properties"].keys() == {"prompt"}

@@ -29,13 +29,14 @@ class ToolMarks:
     """What ``@tool`` notes on a function; only ``Tool`` reads it.
 
     ``thread`` runs a blocking function off the event loop, where an interrupt cannot stop it.
-    ``writes`` says that it changes something, for whoever asks before it acts.
+    ``writes`` says whether it changes something, for whoever asks before it acts; None says
+    nothing, and it counts as a tool that only reads.
     """
 
     name: str = ""
     description: str = ""
     thread: bool = False
-    writes: bool = False
+    writes: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class Tool:
             function=function,
             arguments=Arguments.of(function, notes=notes, origin=origin),
             thread=marks.thread,
-            writes=marks.writes,
+            writes=bool(marks.writes),
             origin=origin,
         )
 
@@ -101,7 +102,7 @@ class Tool:
 def tool(function: F) -> F: ...
 @overload
 def tool(
-    *, name: str = "", description: str = "", thread: bool = False, writes: bool = False
+    *, name: str = "", description: str = "", thread: bool = False, writes: bool | None = None
 ) -> Callable[[F], F]: ...
 @overload
 def tool(
@@ -110,7 +111,7 @@ def tool(
     name: str = "",
     description: str = "",
     thread: bool = False,
-    writes: bool = False,
+    writes: bool | None = None,
 ) -> F: ...
 def tool(
     function: F | None = None,
@@ -118,7 +119,7 @@ def tool(
     name: str = "",
     description: str = "",
     thread: bool = False,
-    writes: bool = False,
+    writes: bool | None = None,
 ) -> F | Callable[[F], F]:
     """Mark a function as a tool: as a decorator, or ``tool(function, name="…")``.
 

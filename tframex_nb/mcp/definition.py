@@ -154,7 +154,7 @@ def find(settings: Settings, name: str) -> Definition:
     known = defined(settings)
     found = known.get(name.lower())
     if found is None:
-        hint = f"{nearest(name, known)} Or set it: [mcp.{name}] in tframex.toml"
+        hint = f"set it: [mcp.{name}] in tframex.toml; {nearest(name, known)}"
         raise McpError(f"no MCP server {name!r} is set", hint=hint, server=name)
     if isinstance(found, Exception):
         raise found

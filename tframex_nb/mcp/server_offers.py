@@ -16,14 +16,16 @@ from tframex_nb.agents._schema import InvalidArguments
 from tframex_nb.agents.base import BaseAgent
 from tframex_nb.agents.running import closing
 from tframex_nb.agents.toolbox import Toolbox, keep_loop_free
+from tframex_nb.agents.tools import marks_of
 from tframex_nb.agents.typed_forms import AnswerForm
 from tframex_nb.agents.typed_strict import WRAPPED, rooted
 from tframex_nb.errors import AgentError, TFrameXError, ToolError, nearest
+from tframex_nb.mcp.offered import ORIGIN
 from tframex_nb.messages import ToolCall, ToolResult
 from tframex_nb.runs import Run
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from tframex_nb.agents.tools import Tool
     from tframex_nb.messages import Event
@@ -113,8 +115,7 @@ class _FunctionOffer:
     tool: Tool
 
     def listed(self) -> wire.Tool:
-        hints = wire.ToolAnnotations(read_only_hint=not self.tool.writes)
-        return _listed(self.tool, annotations=hints)
+        return _listed(self.tool, annotations=_hints([self.tool]))
 
     async def call(self, arguments: str, tell: Callable[[str], None]) -> wire.CallToolResult:
         keep_loop_free()
@@ -149,7 +150,11 @@ class _AgentOffer:
                 self.output = {**root, "type": "object"}
 
     def listed(self) -> wire.Tool:
-        hints = wire.ToolAnnotations(read_only_hint=self._only_reads(), open_world_hint=True)
+        tools = getattr(self.agent, "tools", None)
+        # A framework's agent may run code of its own
+        bare = tools is not None and not getattr(self.agent, "framework", "")
+        hints = _hints(tools or (), whole=bare)
+        hints.open_world_hint = True
         return _listed(self.tool, annotations=hints, output_schema=self.output)
 
     async def call(self, arguments: str, tell: Callable[[str], None]) -> wire.CallToolResult:
@@ -192,13 +197,6 @@ class _AgentOffer:
                 return found
         return None
 
-    def _only_reads(self) -> bool | None:
-        """Whether no tool of the agent changes anything; None where that cannot be said."""
-        tools = getattr(self.agent, "tools", ())
-        if any(each.writes for each in tools):
-            return False
-        return None if any(each.origin.startswith("agent ") for each in tools) else True
-
 
 def _offer(
     each: Any,  # whatever people pass
@@ -222,6 +220,23 @@ def _listed(tool: Tool, **more: Any) -> wire.Tool:  # further fields of the prot
     return wire.Tool(
         name=tool.name, description=tool.description or None, input_schema=schema, **more
     )
+
+
+def _hints(tools: Sequence[Tool], *, whole: bool = True) -> wire.ToolAnnotations:
+    """Return what is promised of what uses these tools; nothing of what nobody has said.
+
+    A client may run unasked what only reads. ``whole`` says that there is nothing but the tools.
+    """
+    told = [_writes(each) for each in tools]
+    if True in told:
+        return wire.ToolAnnotations(read_only_hint=False, destructive_hint=True)
+    return wire.ToolAnnotations(read_only_hint=True if whole and None not in told else None)
+
+
+def _writes(tool: Tool) -> bool | None:
+    """Whether a tool changes something; None where neither a mark nor a server says so."""
+    served = tool.origin.startswith(ORIGIN)
+    return True if tool.writes else False if served else marks_of(tool.function).writes
 
 
 def _said(event: Event, run: Run) -> str:
