@@ -7,6 +7,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import zlib
 
 import pytest
 
@@ -239,6 +240,22 @@ def test_a_small_file_that_claims_a_billion_pixels_is_not_decoded():
     head[16:24] = (60_000).to_bytes(4, "big") * 2
     with pytest.raises(InvalidInput, match=r"60000x60000|cannot be read"):
         of(bytes(head))
+
+
+def test_a_bomb_of_a_few_kilobytes_is_refused_before_it_is_decoded():
+    """Decoded it would take a gigabyte, and the kernel with it."""
+    bomb = bytearray(png(900, 900))
+    bomb[16:24] = (13_000).to_bytes(4, "big") * 2
+    bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4, "big")
+    with pytest.raises(InvalidInput, match="13000x13000 pixels, which is too many to decode"):
+        of(bytes(bomb))
+
+
+def test_a_large_photo_is_decoded_small():
+    """Phones make pictures of 100 million pixels and more."""
+    found = of(image(9_000, 8_000, form="JPEG"))
+    assert found.was.startswith("9000x8000")
+    assert max(found.width, found.height) == LIMITS.image_max_side
 
 
 def test_without_pillow_what_fits_is_sent_and_what_does_not_names_the_sizes(tmp_path):

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["encode", "fitted", "has_pillow", "preview"]
 
 SENT = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})  # what endpoints take
-PIXELS = 200_000_000  # of an image that is decoded at all: a small file may hold far more
+# Of an image that is decoded at all, at 4 bytes each and twice over: a file of some kilobytes may
+# hold far more. A photo is decoded smaller than it is, so it may have more.
+PIXELS = 64_000_000
 SMALL = 160  # pixels a side of a preview
 LIGHT = 16_000  # bytes of one, at most
 _READ = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")  # EPS and the like would start programs
@@ -49,7 +51,8 @@ def fitted(data: bytes, media_type: str, name: str, limits: Limits) -> Attachmen
             hint="%pip install pillow, which makes it fit; or raise image_max_side and "
             "image_max_bytes in the settings",
         )
-    return encode(_opened(data, name), name, limits, was=_told(width, height, data, media_type))
+    image = _opened(data, name, limits.image_max_side)
+    return encode(image, name, limits, was=_told(width, height, data, media_type))
 
 
 def encode(image: Any, name: str, limits: Limits, *, was: str = "") -> Attachment:  # PIL's Image
@@ -84,7 +87,7 @@ def preview(data: bytes) -> str:
             return ""
         return f"data:{kind};base64,{base64.b64encode(data).decode()}"
     try:
-        small = _on_white(_drawn(_opened(data, "it"), SMALL))
+        small = _on_white(_drawn(_opened(data, "it", SMALL), SMALL))
         for quality in (80, 50, 20):
             made = _written(small, "JPEG", quality=quality)
             if len(made) <= LIGHT:
@@ -94,13 +97,16 @@ def preview(data: bytes) -> str:
     return ""
 
 
-def _opened(data: bytes, name: str) -> Any:  # PIL's Image
+def _opened(data: bytes, name: str, side: int) -> Any:  # PIL's Image
+    """Return an image upright, of ``side`` pixels a side or more where it has as many."""
     from PIL import Image, ImageOps
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=_READ)
+            full = f"{image.width}x{image.height}"
+            image.draft(None, (side, side))
             if image.width * image.height <= PIXELS:
                 turned = ImageOps.exif_transpose(image)
                 turned.format = image.format
@@ -111,7 +117,7 @@ def _opened(data: bytes, name: str) -> Any:  # PIL's Image
             hint="is the file whole? Image.open(…) of PIL says the same",
         ) from exc
     raise InvalidInput(
-        f"{name} has {image.width}x{image.height} pixels, which is too many to decode",
+        f"{name} has {full} pixels, which is too many to decode",
         hint="scale it down first",
     )
 
