@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import sys
@@ -23,16 +24,17 @@ SERVERS = Path(__file__).parents[1] / "servers"
 PATIENCE = 20  # seconds that a test waits for a process
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tricks() -> list[str]:
     """The command of the server of tricks."""
     return [sys.executable, str(SERVERS / "mcp_tricks.py")]
 
 
-@pytest.fixture
-def tricks_url(serve: Callable[..., str], tricks: list[str]) -> str:
-    """The URL of the server of tricks."""
-    return serve(lambda port: [*tricks, str(port)])
+@pytest.fixture(scope="module")
+def tricks_url(tricks: list[str]) -> Iterator[str]:
+    """The URL of a server of tricks, one for the tests of a file: a start takes a second."""
+    with serving() as start:
+        yield start(lambda port: [*tricks, str(port)])
 
 
 @pytest.fixture
@@ -51,6 +53,13 @@ def real(root: Path, missing_part: Callable[[str], None]) -> Callable[[str, str]
 @pytest.fixture
 def serve() -> Iterator[Callable[..., str]]:
     """Start an HTTP server, given what makes its command of a port; return its MCP URL."""
+    with serving() as start:
+        yield start
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[Callable[..., str]]:
+    """Yield what starts HTTP servers; they end with the block."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(command: Callable[[int], list[str]], port: int = 0) -> str:
@@ -60,12 +69,14 @@ def serve() -> Iterator[Callable[..., str]]:
         assert started[-1].poll() is None
         return f"http://127.0.0.1:{port}/mcp"
 
-    yield start
-    for process in started:
-        for each in psutil.Process(process.pid).children(recursive=True):
-            each.kill()
-        process.kill()
-        process.wait(PATIENCE)
+    try:
+        yield start
+    finally:
+        for process in started:
+            for each in psutil.Process(process.pid).children(recursive=True):
+                each.kill()
+            process.kill()
+            process.wait(PATIENCE)
 
 
 def free_port() -> int:

@@ -29,7 +29,7 @@ from tframex_nb.messages import ToolCall
 from tframex_nb.models import VLLMModel
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from tframex_nb.agents.tools import Tool
 
@@ -48,14 +48,22 @@ sys.stdin.read()
 """
 
 
-def with_server(server: McpServer, test: Callable[[dict[str, Tool]], Awaitable[Any]]) -> Any:
+def with_tools(server: McpServer, test: Callable[[dict[str, Tool]], Awaitable[Any]]) -> Any:
     """Run ``test`` with a server's tools by name; a server that hangs fails it."""
 
     async def main() -> Any:
-        async with asyncio.timeout(60), server:
+        async with asyncio.timeout(60):
             return await test({tool.name: tool for tool in await server.tools()})
 
     return asyncio.run(main())
+
+
+def with_server(server: McpServer, test: Callable[[dict[str, Tool]], Awaitable[Any]]) -> Any:
+    """Do the same, and end the server."""
+    try:
+        return with_tools(server, test)
+    finally:
+        asyncio.run(server.aclose())
 
 
 async def run(tools: dict[str, Tool], name: str, arguments: str = "{}") -> tuple[str, bool]:
@@ -65,12 +73,26 @@ async def run(tools: dict[str, Tool], name: str, arguments: str = "{}") -> tuple
     return results[-1].content, results[-1].is_error
 
 
+@pytest.fixture(scope="module")
+def piped(tricks: list[str]) -> Iterator[McpServer]:
+    """The server of tricks behind a pipe, started once for the tests of this file."""
+    server = McpServer(tricks[0], tricks[1:], name="tricks")
+    asyncio.run(server.tools())
+    yield server
+    asyncio.run(server.aclose())
+
+
 @pytest.fixture(params=["stdio", "http"])
-def either(request: pytest.FixtureRequest, tricks: list[str]) -> McpServer:
+def either(
+    request: pytest.FixtureRequest, piped: McpServer, tricks_url: str
+) -> Iterator[McpServer]:
     """The server of tricks, behind a pipe and behind a URL."""
     if request.param == "stdio":
-        return McpServer(tricks[0], tricks[1:], name="tricks")
-    return McpServer(url=request.getfixturevalue("tricks_url"), name="tricks")
+        yield piped
+        return
+    server = McpServer(url=tricks_url, name="tricks")
+    yield server
+    asyncio.run(server.aclose())
 
 
 def test_a_tool_says_what_it_takes_where_it_is_from_and_whether_it_writes(either):
@@ -86,10 +108,10 @@ def test_a_tool_says_what_it_takes_where_it_is_from_and_whether_it_writes(either
         assert grow.writes
         assert await run(tools, "add", '{"a": 40, "b": 2}') == ("42", False)
 
-    with_server(either, test)
+    with_tools(either, test)
 
 
-def test_an_agent_uses_a_tool_of_a_server(tricks, server):
+def test_an_agent_uses_a_tool_of_a_server(either, server):
     server.say(Say(calls=[("add", {"a": 40, "b": 2})]), "It is 42.")
 
     async def test(tools):
@@ -98,7 +120,7 @@ def test_an_agent_uses_a_tool_of_a_server(tricks, server):
         assert text == "It is 42."
         assert server.requests[1].messages[-1]["content"] == "42"
 
-    with_server(McpServer(tricks[0], tricks[1:]), test)
+    with_tools(either, test)
 
 
 def test_ten_megabytes_are_cut_and_said_to_be(either):
@@ -108,7 +130,7 @@ def test_ten_megabytes_are_cut_and_said_to_be(either):
         assert len(text) < MAX_RESULT + 200
         assert "[cut: the first 20,000 of 10,000,000 characters" in text
 
-    with_server(either, test)
+    with_tools(either, test)
 
 
 def test_a_message_beyond_all_bounds_ends_the_server(tmp_path):
@@ -134,27 +156,26 @@ def test_a_tool_that_fails_says_so_to_the_model(either):
         assert is_error
         assert "an object is expected" in text
 
-    with_server(either, test)
+    with_tools(either, test)
 
 
 def test_a_picture_becomes_a_note(either):
     async def test(tools):
         assert (await run(tools, "picture"))[0].startswith("[image: image/png, 1")
 
-    with_server(either, test)
+    with_tools(either, test)
 
 
 def test_a_changed_list_is_seen(either):
-    async def main():
-        async with either:
-            before = {tool.name: tool for tool in await either.tools()}
-            await run(before, "grow", '{"name": "fresh"}')
-            async with asyncio.timeout(10):
-                while "fresh" not in (after := {t.name: t for t in await either.tools()}):
-                    await asyncio.sleep(0.01)
-            return await run(after, "fresh")
+    async def test(before):
+        assert "fresh" not in before
+        await run(before, "grow", '{"name": "fresh"}')
+        async with asyncio.timeout(10):
+            while "fresh" not in (after := {t.name: t for t in await either.tools()}):
+                await asyncio.sleep(0.01)
+        return await run(after, "fresh")
 
-    assert asyncio.run(main()) == ("fresh", False)
+    assert with_tools(either, test) == ("fresh", False)
 
 
 def test_a_call_that_is_cancelled_is_told_to_the_server_and_returns_at_once(either, tmp_path):
@@ -173,7 +194,7 @@ def test_a_call_that_is_cancelled_is_told_to_the_server_and_returns_at_once(eith
             await asyncio.sleep(0.01)
         assert await run(tools, "add", '{"a": 1, "b": 1}') == ("2", False)
 
-    with_server(either, test)
+    with_tools(either, test)
 
 
 def test_a_call_that_takes_too_long_is_given_up(tricks):
@@ -337,7 +358,7 @@ def test_many_who_need_it_start_it_once(tricks):
     assert len(asyncio.run(main())) == 1
 
 
-def test_a_blocked_loop_does_not_stop_a_call(tricks, tmp_path):
+def test_a_blocked_loop_does_not_stop_a_call(either, tmp_path):
     """The connection is on a thread of its own: what a server says is read meanwhile."""
     trace = tmp_path / "trace"
 
@@ -349,10 +370,10 @@ def test_a_blocked_loop_does_not_stop_a_call(tricks, tmp_path):
         assert await call == "late"
         return time.monotonic() - start
 
-    assert with_server(McpServer(tricks[0], tricks[1:]), test) < 0.2
+    assert with_tools(either, test) < 0.2
 
 
-def test_any_loop_may_call(tricks):
+def test_any_loop_may_call(either):
     async def test(tools):
         answers = []
         call = tools["add"].function
@@ -363,7 +384,7 @@ def test_any_loop_may_call(tricks):
         await asyncio.to_thread(thread.join)
         return answers
 
-    assert with_server(McpServer(tricks[0], tricks[1:]), test) == ["3"]
+    assert with_tools(either, test) == ["3"]
 
 
 def test_a_program_gets_no_secret_of_ours_that_it_was_not_promised(tricks, monkeypatch):
@@ -389,25 +410,23 @@ def test_a_promised_variable_that_is_not_set_is_told_of(tricks):
         asyncio.run(main())
 
 
-def test_two_servers_can_be_told_apart(tricks):
-    async def main():
-        async with McpServer(tricks[0], tricks[1:], name="a") as a:
-            tools = await a.tools("add")
-            with pytest.raises(ToolError, match="two tools are called 'add'"):
-                Toolbox([*tools, *await a.tools("add")])
-            return [tool.name for tool in Toolbox([*tools, *await a.tools("add", prefix="b_")])]
+def test_two_servers_can_be_told_apart(either):
+    async def test(tools):
+        one = tools["add"]
+        with pytest.raises(ToolError, match="two tools are called 'add'"):
+            Toolbox([one, *await either.tools("add")])
+        return [tool.name for tool in Toolbox([one, *await either.tools("add", prefix="b_")])]
 
-    assert asyncio.run(main()) == ["add", "b_add"]
+    assert with_tools(either, test) == ["add", "b_add"]
 
 
-def test_an_unknown_tool_names_the_nearest(tricks):
+def test_an_unknown_tool_names_the_nearest(either):
     async def test(_):
         with pytest.raises(McpError, match="has no tool 'ad'") as caught:
-            await server.tools("ad")
+            await either.tools("ad")
         assert "did you mean 'add'?" in caught.value.hint
 
-    server = McpServer(tricks[0], tricks[1:])
-    with_server(server, test)
+    with_tools(either, test)
 
 
 def test_neither_command_nor_url_is_an_error():
@@ -423,7 +442,7 @@ def test_what_a_result_holds_is_text_for_a_model(either):
         assert render(text) == text
         assert "onerror" in text  # shown only through the markdown of answers, which defangs it
 
-    with_server(either, test)
+    with_tools(either, test)
 
 
 def test_its_repr_holds_no_secret(tricks):
@@ -437,4 +456,4 @@ def test_a_failed_call_is_an_error_of_its_own(either):
         with pytest.raises(McpCallFailed):
             await tools["fail"].function({})
 
-    with_server(either, test)
+    with_tools(either, test)

@@ -9,7 +9,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-pytestmark = pytest.mark.kernel
+# named here too: older pytests do not look through a fixture of the same name for its scope
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("shared_kernel")]
 
 PATIENCE = 20.0  # seconds
 
@@ -27,6 +28,11 @@ def look(path: str):
     'Look at a file.'
     written.append(('look', path))
     return 'seen'
+"""
+
+HASTE = """
+from tframex_nb.notebook import approvals
+approvals.WAIT = approvals.WAIT_BEHIND = 0.2
 """
 
 
@@ -48,8 +54,12 @@ def question(kernel) -> str:
 
 @pytest.fixture
 def kernel(kernel):
-    """A kernel with a tool that writes and one that does not."""
+    """A kernel with a tool that writes and one that does not.
+
+    The client here shows no widgets, so no question need wait long for one that does.
+    """
     assert kernel.run(TOOLS).status == "ok"
+    assert kernel.run(HASTE).status == "ok"
     return kernel
 
 
