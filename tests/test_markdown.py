@@ -396,6 +396,13 @@ def test_names_are_shown_as_they_are(name):
         assert text.replace("\\ href", "\\href") == flat
 
 
+def test_two_prices_on_a_line_are_no_formula():
+    """Jupyter looks for formulas in the text between two tags."""
+    rendered = mistune.create_markdown(escape=False)(escape_inline("$0.02 of $5 and $6"))
+    assert [text.count("$") for text in re.split(r"<[^>]*>", html.unescape(rendered))] <= [1] * 16
+    assert "<span>" not in escape_inline("$5")
+
+
 @pytest.mark.parametrize(
     "code", ["plain", "```\n<img src=x>\n```", "$$ \\end{a} <img src=x>", "~~~\n`"]
 )

@@ -9,6 +9,7 @@ import pytest
 from tests.test_markdown import ATTACKS, harm
 from tframex_nb.errors import ServerError
 from tframex_nb.messages import (
+    ApprovalAsked,
     Message,
     MessageFinished,
     ReasoningDelta,
@@ -71,8 +72,13 @@ def test_a_rate_is_told_of_an_answer_that_took_a_while():
     run = recorded(*STEPS)
     run.first_token_seconds, run.seconds = 0.5, 2.5
     assert "80 out · 2.5 s · 40 tokens/s" in to_text(run)
-    run.seconds = 0.55
+    run.notes = ("2 replayed, 1 recorded",)
+    assert "tokens/s" not in to_text(run), "a recording comes at its own pace"
+    run.notes, run.seconds = (), 0.55
     assert "tokens/s" not in to_text(run)
+    asked = recorded(*STEPS, ApprovalAsked("1", "f"))
+    asked.first_token_seconds, asked.seconds = 0.5, 2.5
+    assert "tokens/s" not in to_text(asked), "a person took part of that time"
 
 
 def test_plain_text_has_the_same_without_reasoning():

@@ -17,6 +17,8 @@ from tframex_nb.markdown import (
     pretty,
 )
 from tframex_nb.messages import (
+    ApprovalAsked,
+    ApprovalGiven,
     MessageFinished,
     ReasoningDelta,
     Retrying,
@@ -97,7 +99,14 @@ def _spent(run: Run) -> str:
 
 
 def _streamed(run: Run) -> bool:
-    """Whether the answer took so long to come that its rate means something."""
+    """Whether the answer took so long to come that its rate means something.
+
+    What is replayed comes at no pace of a model's, and a person who is asked takes time.
+    """
+    if any("replayed" in note for note in run.notes):
+        return False
+    if any(isinstance(part.event, (ApprovalAsked, ApprovalGiven)) for part in run.parts):
+        return False
     return run.elapsed - (run.first_token_seconds or 0) >= SHORTEST
 
 

@@ -30,6 +30,9 @@ __all__ = [
 ]
 
 _PUNCTUATION = re.compile(r"[\\`*_{}\[\]<>&#|~$!@]")
+# Jupyter looks for formulas in the page itself, after the entities are characters again; none
+# goes past an element.
+_DOLLAR = "&#36;"
 _BLOCK_START = re.compile(r"^([-+=]|\d{1,9}(?=[.)]))")
 _MARKS = re.compile(r"[<\[!\\&`~$\x00-\x08\x0b-\x1f\x7f-\U0010ffff]")
 
@@ -52,4 +55,6 @@ def escape_inline(text: str) -> str:
     """Return ``text`` on one line as Markdown that shows exactly these characters."""
     flat = MACRO.sub(r"\1 ", " ".join(clean(text).split()))
     escaped = _PUNCTUATION.sub(lambda found: f"&#{ord(found[0])};", flat)
+    if escaped.count(_DOLLAR) > 1:
+        escaped = escaped.replace(_DOLLAR, f"<span>{_DOLLAR}</span>")
     return _BLOCK_START.sub(lambda found: f"&#{ord(found[1][0])};{found[1][1:]}", escaped)
