@@ -162,6 +162,14 @@ def test_code_is_shown_alone_and_inserted_and_never_run(typed, server):
     assert "fenced block" in server.requests[0].texts[0]
 
 
+def test_a_cell_that_gives_the_same_code_again_inserts_nothing(typed, server):
+    """Or Run All would leave a copy each time."""
+    line = f"%%agent --api-url {server.url} -m scripted --as code\ngo"
+    server.say(CODE, CODE, CODE.replace("never", "not"))
+    first, again, changed = (typed.run(line, cell_id="coder") for _ in range(3))
+    assert [len(cell.reply["payload"]) for cell in (first, again, changed)] == [1, 0, 1]
+
+
 @pytest.mark.parametrize(
     ("said", "inserted"),
     [

@@ -20,9 +20,12 @@ __all__ = [
     "find_system",
     "get_agent",
     "look_up",
+    "names_of",
     "names_of_tools",
     "taken_by",
 ]
+
+_IPYTHON = frozenset({"In", "Out", "exit", "get_ipython", "open", "quit"})
 
 
 def agents_in(namespace: Mapping[str, Any]) -> dict[str, BaseAgent]:
@@ -84,6 +87,11 @@ def look_up(namespace: Mapping[str, Any], dotted: str) -> Any:  # whatever the u
             raise KeyError(f"{first}.{part}")
         value = getattr(value, part)
     return value
+
+
+def names_of(namespace: Mapping[str, Any]) -> list[str]:
+    """Return the names that may be the user's: no underscores, nothing that IPython puts there."""
+    return [name for name in namespace if not name.startswith("_") and name not in _IPYTHON]
 
 
 def names_of_tools(namespace: Mapping[str, Any]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from IPython.core.error import UsageError
 from tframex_nb.errors import InvalidAnswer, nearest
 from tframex_nb.interrupts import call_tool
 from tframex_nb.markdown import first_code, pretty
+from tframex_nb.notebook.namespace import names_of
 
 if TYPE_CHECKING:
     from tframex_nb.notebook.session import Session
@@ -85,7 +86,10 @@ def settle(run: Run, form: str) -> None:
 
 
 def insert_code(session: Session, run: Run) -> None:
-    """Put the code of an answer into a new cell, where the front end can; it is never run."""
+    """Put the code of an answer into a new cell, where the front end can; it is never run.
+
+    A cell that gives the same code again has it below already.
+    """
     found = first_code(run.text)
     if found is None:
         return
@@ -94,7 +98,12 @@ def insert_code(session: Session, run: Run) -> None:
         if language not in session.shell.magics_manager.magics["cell"]:
             return  # it is shown, and no cell of this kernel would take it
         code = f"%%{language}\n{code}"
+    cell = session.cell
+    if cell and session.inserted.get(cell) == code:
+        return
     session.shell.set_next_input(code, replace=False)
+    if cell:
+        session.inserted[cell] = code
 
 
 def _evaluate(source: str, names: dict[str, Any]) -> Any:  # whatever the user named
@@ -104,7 +113,7 @@ def _evaluate(source: str, names: dict[str, Any]) -> Any:  # whatever the user n
     except SyntaxError:
         raise UsageError(f"--schema {source}: not a type; quote it where it has spaces") from None
     except NameError as exc:
-        known = [name for name in names if not name.startswith("_")]
+        known = names_of(names)
         said = nearest(exc.name or source, known)
         hint = "define it in a cell first" if len(known) > FEW and "did you" not in said else said
         raise UsageError(f"--schema: {exc.name!r} is not defined; {hint}") from None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tframex_nb.errors import PromptError, nearest
+from tframex_nb.notebook.namespace import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -218,7 +219,7 @@ def _raised_here(exc: NameError) -> bool:
 
 
 def _nearest(name: str, names: Mapping[str, Any]) -> str:  # the user's names
-    known = [known for known in names if not known.startswith("_")]
+    known = names_of(names)
     said = nearest(name, known)
     many = said.startswith("known:") and len(known) > FEW
     return f"define {name} in a cell first" if many else said

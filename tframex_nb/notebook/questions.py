@@ -28,6 +28,7 @@ from tframex_nb.notebook.namespace import (
     find_system,
     get_agent,
     look_up,
+    names_of,
     names_of_tools,
     taken_by,
 )
@@ -294,8 +295,8 @@ class Questions:
         try:
             return look_up(self.namespace, name)
         except KeyError as exc:
-            names = (n for n in self.namespace if not n.startswith("_"))
-            known = nearest(name, names_of_tools(self.namespace) if option == "--tools" else names)
+            names = names_of_tools if option == "--tools" else names_of
+            known = nearest(name, names(self.namespace))
             raise UsageError(f"{option}: {exc.args[0]!r} is not defined; {known}") from None
 
     def _fill(self, text: str, *, literal: bool) -> tuple[str | list[Any], tuple[str, ...]]:

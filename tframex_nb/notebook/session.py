@@ -33,6 +33,7 @@ class Session:
         self.errors: OrderedDict[int, str] = OrderedDict()
         self.tool_names: WeakKeyDictionary[BaseAgent, list[str]] = WeakKeyDictionary()
         self.shown: set[int] = set()
+        self.inserted: dict[str, str] = {}  # code that went below a cell, by the cell
         self.chats: list[Chat] = []
         self.worker_names: dict[str, set[str]] = {}  # what %%framework cells defined, and where
         self._cells: list[str | None] = []
