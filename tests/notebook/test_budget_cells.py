@@ -92,9 +92,9 @@ def test_a_cost_without_a_price_is_refused_with_the_next_move(kernel, clock):
     ("options", "words"),
     [
         ("--max-cost 0", "--max-cost: '0': no call could be made; give USD, more than 0"),
-        ("--max-cost cheap", "--max-cost: 'cheap': no call could be made"),
+        ("--max-cost cheap", "--max-cost: 'cheap' is no amount; give USD, more than 0"),
         ("--max-tokens-total 0", "--max-tokens-total: 0: no call could be made"),
-        ("--max-tokens-total few", "--max-tokens-total: few: no call could be made"),
+        ("--max-tokens-total few", "--max-tokens-total: few is no whole number; give one"),
         ("--max-cost 1 --max-tokens-total x", "--max-tokens-total: x"),
         ("-p budget=3", "use --max-cost or --max-tokens-total"),
     ],

@@ -107,7 +107,8 @@ class _Meter:
             raise SettingsError(
                 f"no price is known for {label}, and what {capped[0].name} may cost is capped",
                 hint=f'set it in tframex.toml: [prices."{call.model.model_name or label}"] with '
-                "input and output in USD per million tokens; or cap max_tokens_total instead",
+                f"input and output in USD per million tokens; or cap {capped[0].ledger.options[1]} "
+                "instead",
             )
 
 

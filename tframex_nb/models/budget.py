@@ -181,7 +181,9 @@ def _dollars(cap: Decimal | float | str) -> Decimal:
     try:
         amount = Decimal(str(cap))
     except InvalidOperation:
-        amount = Decimal(0)
+        raise InvalidInput(
+            f"max_cost={cap!r} is no amount", hint="give USD, more than 0, or None"
+        ) from None
     if not amount.is_finite() or amount <= 0:
         raise InvalidInput(
             f"max_cost={cap!r}: no call could be made", hint="give USD, more than 0, or None"

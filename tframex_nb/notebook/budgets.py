@@ -28,7 +28,7 @@ def budget_of(options: Any, *, name: str = "the run") -> Budget | None:  # argpa
         )
     except InvalidInput as exc:
         option, given = OPTIONS[cost is None or "tokens" in exc.message], exc.message
-        raise UsageError(f"{option}: {given.partition('=')[2]}; {exc.hint}") from None
+        raise UsageError(f"{option}: {given.partition('=')[2]}; {_hint(exc)}") from None
 
 
 def check_cap(name: str, value: Any) -> None:  # a number or None, as the trait has it
@@ -53,10 +53,15 @@ def session_line() -> str:
     return f"this session: {budget.spent}{caps}"
 
 
+def _hint(exc: InvalidInput) -> str:
+    """Return the hint without what only Python can give."""
+    return exc.hint.removesuffix(", or None")
+
+
 def _whole(text: str) -> int:
     try:
         return int(text.replace("_", "").replace(",", ""))
     except ValueError:
         raise InvalidInput(
-            f"max_tokens_total={text}: no call could be made", hint="give a whole number from 1 on"
+            f"max_tokens_total={text} is no whole number", hint="give one from 1 on, or None"
         ) from None
