@@ -75,7 +75,9 @@ def _use(cassettes: Cassettes, mode: str, folder: str) -> Table:
     path = "" if mode == "off" else str(cassettes.current.path)
     count = len(cassettes.current.recordings) if path else None
     note = (
-        "from now on; the recordings begin anew" if path else "models are asked, and not recorded"
+        "from now on; what is recorded is played from the beginning"
+        if path
+        else "models are asked, and not recorded"
     )
     return Table.of(("mode", "cassette", "recordings"), [(mode, path, count)], note)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 
 from tframex_nb.errors import InvalidInput, TFrameXError
+from tframex_nb.models.parts import readable
 from tframex_nb.notebook.chat_controls import Controls
 from tframex_nb.notebook.chat_view import NOTHING, ChatView
 from tframex_nb.notebook.execution import watch
@@ -238,7 +239,7 @@ class Chat:
             return
         self._view.refresh()
         turns = self.agent.conversation.turns
-        choices = [(f"{n}: {short(turn.question)}", n) for n, turn in enumerate(turns, 1)]
+        choices = [(f"{n}: {short(readable(turn.prompt))}", n) for n, turn in enumerate(turns, 1)]
         stale = sum(turn.stale for turn in turns)
         self._controls.show(
             turns=choices[-CHOICES:], stale=stale, busy=self.busy, state=self._state(stale)
@@ -247,7 +248,7 @@ class Chat:
     def _state(self, stale: int) -> str:
         if self.busy and self._handle is not None:
             place = f", place {self._handle.place}" if self._handle.place else ""
-            return f"answers (%runs: {self._handle.id}{place})"
+            return f"answering{place}; %runs stop {self._handle.id} ends it, too"
         turns = len(self.agent.conversation)
         told = f"{turns} turn{'' if turns == 1 else 's'}" + (f", {stale} stale" if stale else "")
         return " · ".join(each for each in (told, self._said, RELOADED * self._reloaded) if each)

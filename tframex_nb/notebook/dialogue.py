@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from IPython.core.error import UsageError
 
+from tframex_nb.models.parts import readable
 from tframex_nb.notebook.namespace import get_agent
 from tframex_nb.notebook.tables import Table
 from tframex_nb.notebook.turns import TurnView, short
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["agents_magic"]
 
 HISTORY = ("turn", "cell", "state", "tokens in", "tokens out", "prompt", "answer")
+KEY = 8  # characters of a cell's id, which is long in most front ends
 _EDIT = re.compile(r"edit\s+(?P<rest>--rerun-rest\s+)?(?P<name>\S+)\s+(?P<n>\S+)(?P<text>.*)$")
 
 
@@ -146,11 +148,11 @@ def _history(agent: BaseAgent) -> Table:
     rows = [
         (
             number,
-            turn.key or "",
+            (turn.key or "")[:KEY],
             f"{turn.status}, stale" if turn.stale else turn.status,
             turn.usage.prompt_tokens or None,
             turn.usage.completion_tokens or None,
-            short(turn.question),
+            short(readable(turn.prompt)),
             short(turn.answer),
         )
         for number, turn in enumerate(turns, 1)

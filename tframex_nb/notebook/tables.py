@@ -38,7 +38,8 @@ class Table:
 
     def to_markdown(self) -> str:
         """Return a Markdown table, its cells and the note escaped."""
-        lines = [_row(self.columns), "|" + "---|" * len(self.columns)]
+        heads = tuple(name.replace("_", " ") for name in self.columns)  # a browser can wrap them
+        lines = [_row(heads), "|" + "---|" * len(heads)]
         lines += [_row(tuple(escape_inline(cell) for cell in row)) for row in self.rows]
         return "\n".join(lines) + (f"\n\n*{escape_inline(self.note)}*" if self.note else "")
 
