@@ -108,7 +108,7 @@ class _Panel:
         always = self._button(
             widgets, f"Always allow {request.tool.name}", "always", "", "until the kernel restarts"
         )
-        always.layout.width = "auto"
+        always.layout.width, always.layout.align_self = "auto", "flex-start"
         # The front end counts its views where this is a number: that is how it is known to be live.
         self._root: Any = widgets.VBox([*parts, buttons, always], _view_count=0)
         self._root.observe(self._seen, "_view_count")
@@ -133,7 +133,8 @@ class _Panel:
             problem = "" if edited is None else self._request.problem(edited)
             if not problem:
                 return Decision(allowed=True, arguments=edited, always=pressed == "always")
-            self._problem.value = f"<pre>{_encoded(f'Not run: {problem}')}</pre>"
+            told = f"\n{problem}" if "\n" in problem else f" {problem.removeprefix('- ')}"
+            self._problem.value = f"<pre>{_encoded(f'Not run:{told}')}</pre>"
 
     def close(self) -> None:
         """Take the widgets away, here and in the front end."""
