@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import hashlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -87,17 +88,18 @@ class Asker(Protocol):
 class Approvals:
     """What was allowed for good, and the one queue of all questions: one is asked at a time.
 
-    A tool is remembered by its name and its origin: another one of that name is asked about.
+    A tool is remembered by its name, its origin, and what it says of itself: another one of that
+    name is asked about, and so is one that its server has made into another.
     """
 
     def __init__(self) -> None:
-        self._always: set[tuple[str, str]] = set()
+        self._always: set[tuple[str, str, str]] = set()
         self._turn = asyncio.Lock()
 
     @property
     def always(self) -> tuple[str, ...]:
         """The names of the tools that are not asked about any more."""
-        return tuple(sorted(name for name, _ in self._always))
+        return tuple(sorted({name for name, *_ in self._always}))
 
     def forget(self) -> None:
         """Ask about every tool again."""
@@ -117,7 +119,7 @@ class Approvals:
 
     def allows(self, tool: Tool) -> bool:
         """Whether the tool was allowed for good."""
-        return (tool.name, tool.origin) in self._always
+        return bool(self._always) and _identity(tool) in self._always
 
     async def put(self, request: ApprovalRequest, ask: Asker) -> Decision:
         """Ask once the questions before this one are answered; remember what is for good."""
@@ -126,7 +128,7 @@ class Approvals:
                 return Decision(allowed=True)
             decision = await ask(request)
             if decision.allowed and decision.always:
-                self._always.add((request.tool.name, request.tool.origin))
+                self._always.add(_identity(request.tool))
             return decision
 
 
@@ -218,6 +220,11 @@ async def _asking(events: AsyncIterator[Event], approve: Approver) -> AsyncItera
         if aclose is not None:
             with under_approver(approve):
                 await aclose()
+
+
+def _identity(tool: Tool) -> tuple[str, str, str]:
+    said = json.dumps([tool.description, tool.parameters], sort_keys=True, default=str)
+    return tool.name, tool.origin, hashlib.sha256(said.encode()).hexdigest()
 
 
 def _doubled(arguments: str) -> str:

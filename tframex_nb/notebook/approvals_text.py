@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import unicodedata
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,11 @@ ITEMS = 20  # items of one list or object in longer ones
 DEPTH = 6  # levels of longer ones
 # Control and format characters, surrogates, private ones, line separators: none of them shows
 # what it does, and some of them turn what stands beside them around.
-_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+# Letters and marks that show nothing either: fillers, selectors of a letter's variant.
+_BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufe00-\ufe0e\U000e0100-\U000e01ef]"
+)
 
 
 def headline(request: ApprovalRequest) -> str:
@@ -63,7 +68,9 @@ def _dumped(value: Any) -> str:  # any JSON
 
 
 def _seen(letter: str) -> str:
-    if letter == "\n" or unicodedata.category(letter) not in _UNSEEN:
+    if letter == "\n":
+        return letter
+    if unicodedata.category(letter) not in _UNSEEN and not _BLANK.match(letter):
         return letter
     return json.dumps(letter)[1:-1] if letter != "\x7f" else "\\u007f"
 
@@ -79,5 +86,15 @@ def _cut(value: Any, depth: int) -> Any:  # any JSON
     if isinstance(value, list):
         kept = [_cut(each, depth - 1) for each in value[:ITEMS]]
         return [*kept, f"… {more:,} items more"] if more > 0 else kept
-    shown = {_cut(key, 1): _cut(each, depth - 1) for key, each in list(value.items())[:ITEMS]}
-    return {**shown, "…": f"{more:,} items more"} if more > 0 else shown
+    shown: dict[str, Any] = {}  # any JSON
+    for key, each in list(value.items())[:ITEMS]:
+        shown[_free(_cut(key, 1), shown)] = _cut(each, depth - 1)
+    if more > 0:
+        shown[_free("…", shown)] = f"{more:,} items more"
+    return shown
+
+
+def _free(key: str, taken: dict[str, Any]) -> str:  # any JSON
+    """Return a key that hides no other: two long ones may look the same once they are cut."""
+    names = (key, *(f"{key} ({number})" for number in range(2, ITEMS + 3)))
+    return next(each for each in names if each not in taken)
