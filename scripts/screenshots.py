@@ -31,6 +31,13 @@ TOOL = '''def revenue_of(city: str) -> int:
     """Return the revenue of a city, in thousands."""
     return {"Oslo": 120, "Lima": 80}[city]'''
 
+WRITES = """from tframex_nb import tool
+
+@tool(writes=True)
+def order(item: str, count: int) -> str:
+    'Order an item from the supplier.'
+    return f'{count} x {item} ordered'"""
+
 
 def main() -> None:
     """Take every picture."""
@@ -43,7 +50,7 @@ def main() -> None:
         app = JupyterApp("lab", Path(folder), {"TFRAMEX_MODEL": "demo"})
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(FLAGS))
         try:
-            for scene in (quickstart, tool, stopped, error, fix):
+            for scene in (quickstart, tool, approval, chat, stopped, error, fix):
                 _take(scene, app, browser, options)
         finally:
             browser.close()
@@ -59,6 +66,25 @@ def tool(book: NotebookPage) -> None:
     """A tool call and its result."""
     book.run(TOOL, paste=True)
     book.run("%%agent analyst --tools revenue_of\nWhat is the revenue of Oslo?")
+
+
+def approval(book: NotebookPage) -> None:
+    """A tool that is asked about; nobody answers."""
+    book.run(WRITES, paste=True)
+    cell = book.start(
+        '%%agent keeper --tools order\nPlease order(item="sail", count=2).', paste=True
+    )
+    cell.get_by_role("button", name="Allow", exact=True).wait_for()
+
+
+def chat(book: NotebookPage) -> None:
+    """A turn of a cell, and one of the chat below."""
+    book.run(TOOL, paste=True)
+    book.run("%%agent analyst --tools revenue_of\nWhat is the revenue of Oslo?")
+    cell = book.run("%agents chat analyst")
+    cell.locator("textarea").fill("And what is the revenue of Lima?")
+    cell.get_by_role("button", name="Send").click()
+    cell.get_by_text("2 turns").wait_for()
 
 
 def stopped(book: NotebookPage) -> None:
