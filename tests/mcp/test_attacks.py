@@ -16,7 +16,13 @@ from mcp_site import answer
 
 from tframex_nb import Agent, BaseAgent, tool
 from tframex_nb.errors import McpError
-from tframex_nb.mcp import McpServer, McpServers, McpStartFailed, McpUntrusted
+from tframex_nb.mcp import (
+    McpCallFailed,
+    McpServer,
+    McpServers,
+    McpStartFailed,
+    McpUntrusted,
+)
 from tframex_nb.mcp.definition import PROXY, Definition
 from tframex_nb.mcp.server import build_server
 from tframex_nb.mcp.veil import Veil
@@ -44,7 +50,7 @@ for line in sys.stdin:
         }
     elif asked["method"] == "tools/list":
         schema = {"type": "object", "properties": {"x": {"default": secret}}}
-        names = ("says", "fails", "refuses", "breaks")
+        names = ("says", "fails", "refuses", "breaks", "halves", "busy")
         answer["result"] = {"tools": [
             {"name": n, "description": f"With {secret}.", "inputSchema": schema} for n in names
         ]}
@@ -58,6 +64,11 @@ for line in sys.stdin:
             answer["error"] = {"code": -32603, "message": f"no {secret}"}
         if name == "breaks":
             answer["result"] = {"content": secret}
+        if name == "halves":
+            answer["result"] = {"content": [{"type": "text", "text": "a \\ud800 b"}]}
+        if name == "busy":
+            del answer["result"]
+            answer["error"] = {"code": -32000, "message": "come \\x1b[2J back later"}
     else:
         answer["error"] = {"code": -32601, "message": "not here"}
     print(json.dumps(answer), flush=True)
@@ -98,6 +109,24 @@ def test_a_server_cannot_tell_its_own_secret(echo):
     assert not [each for each in said if "horse" in each]
     assert json.loads(said[0]) == {"password": "***", "mode": "true", "root": "/srv/files"}
     assert "***" in said[-1]
+
+
+def test_half_a_surrogate_pair_is_an_answer_and_no_silence(echo):
+    async def test(tools):
+        return await tools["halves"].function({})
+
+    assert with_tools(echo, test) == "a \ufffd b"
+
+
+def test_a_servers_own_error_is_no_lost_connection(echo):
+    """-32000 is what the package says of a lost connection, and what servers say of anything."""
+
+    async def test(tools):
+        with pytest.raises(McpCallFailed, match="back later"):
+            await tools["busy"].function({})
+        return await tools["halves"].function({})
+
+    assert with_tools(echo, test)
 
 
 @pytest.mark.parametrize(

@@ -130,3 +130,10 @@ def test_half_a_surrogate_pair_breaks_no_connection():
     (tool,) = offered(("x", {"type": "object"}))
     ((value,), _) = tool.arguments.bind('{"a": ["\\ud800", {"\\udfff": 1}], "b": "\\ud83d\\ude00"}')
     assert value == {"a": ["\ufffd", {"\ufffd": 1}], "b": "\U0001f600"}
+
+
+def test_all_that_a_server_offers_fits_into_a_question():
+    """A thousand tools as large as one may be would be fifty million characters."""
+    schema: dict[str, object] = {"type": "object", "x": "y" * 49_000}
+    made = offered(*((f"t{number}", schema) for number in range(1_000)))
+    assert 10 < len(made) < 30

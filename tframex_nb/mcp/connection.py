@@ -219,7 +219,7 @@ class Connection:
             return McpTimeout(f"the MCP server {name!r}: {said}", server=name)
         if self._status in REFUSED:
             return self._refused()
-        if exc.code == CONNECTION_CLOSED or self._status >= 400:  # noqa: PLR2004 - HTTP's errors
+        if _is_closed(exc) or self._status >= 400:  # noqa: PLR2004 - HTTP's errors
             # What a server forgets with its sessions is mended by a new one.
             if self.definition.url:
                 self._reason = self._reason or said
@@ -265,7 +265,7 @@ class Connection:
     def _what_happened(self) -> str:
         """Return the end's cause in a few words: what we saw, the last line of stderr."""
         cause = self._cause
-        closed = isinstance(cause, MCPError) and cause.code == CONNECTION_CLOSED
+        closed = isinstance(cause, MCPError) and _is_closed(cause)
         told = "" if cause is None or closed else self.veil.text(f"{cause}")
         status = f"HTTP status {self._status}" if self._status >= 400 else ""  # noqa: PLR2004 - HTTP's errors
         reason = self._reason
@@ -273,3 +273,8 @@ class Connection:
             reason = ""  # what it wrote says more
         parts = (reason, told or status, self._tail.last)
         return ": ".join(dict.fromkeys(part for part in parts if part))[:500]
+
+
+def _is_closed(exc: MCPError) -> bool:
+    """Whether the package says that the connection ended; servers use its code for much else."""
+    return exc.code == CONNECTION_CLOSED and exc.message == "Connection closed"

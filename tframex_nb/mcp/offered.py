@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from mcp_types import CallToolResult
     from mcp_types import Tool as McpTool
 
-__all__ = ["ORIGIN", "apart", "as_text", "as_tools"]
+__all__ = ["ORIGIN", "apart", "as_text", "as_tools", "mended"]
 
 ORIGIN = "mcp:"  # how the origin of such a tool begins, and the word that names one
 MAX_DESCRIPTION = 4_000  # characters: what a model reads with every question
 MAX_SCHEMA = 50_000  # characters of a tool's schema as JSON
+MAX_ALL = 1_000_000  # characters of a server's descriptions and schemas: all go with a question
 NOTHING = Veil()
 MAX_DEPTH = 100  # of lists and objects in each other: pydantic writes some 200 levels
 
@@ -51,7 +52,7 @@ class OpenArguments(Arguments):
             raise InvalidArguments(f"- arguments: an object is expected, got {text[:100]}")
         if _is_deep(value):
             raise InvalidArguments(f"- arguments: nested deeper than {MAX_DEPTH} levels")
-        return (_mended(value),), {}
+        return (mended(value),), {}
 
 
 def as_tools(
@@ -63,13 +64,18 @@ def as_tools(
 ) -> list[Tool]:
     """Return a server's tools under names that endpoints accept, each its own.
 
-    One whose schema is no object, or too large to send with every question, is left out.
+    One whose schema is no object, or too large to send with every question, is left out; so are
+    the last ones where all together are.
     """
     made: dict[str, Tool] = {}
+    size = 0
     for each in offered:
         schema = each.input_schema
         if not _is_usable(schema):
             continue
+        size += len(json.dumps(schema)) + len(each.description or "")
+        if size > MAX_ALL:
+            break
         name = _free(each.name, made)
         if name:
             made[name] = Tool(
@@ -105,6 +111,15 @@ def as_text(result: CallToolResult, *, veil: Veil = NOTHING) -> str:
     if result.is_error:
         raise McpCallFailed(text or "the tool gives no reason")
     return text
+
+
+def mended(value: Any) -> Any:  # any JSON, not deep
+    """Return JSON without lone surrogates, which no message can carry."""
+    if isinstance(value, str):
+        return mend(value)
+    if isinstance(value, dict):
+        return {mend(name): mended(each) for name, each in value.items()}
+    return [mended(each) for each in value] if isinstance(value, list) else value
 
 
 def _part(block: Any) -> str:  # one of the package's kinds of content
@@ -148,15 +163,6 @@ def _is_deep(value: Any) -> bool:  # any JSON
         if not level:
             return False
     return True
-
-
-def _mended(value: Any) -> Any:  # any JSON, not deep
-    """Return JSON without lone surrogates, which no message can carry."""
-    if isinstance(value, str):
-        return mend(value)
-    if isinstance(value, dict):
-        return {mend(name): _mended(each) for name, each in value.items()}
-    return [_mended(each) for each in value] if isinstance(value, list) else value
 
 
 def _is_usable(schema: dict[str, Any]) -> bool:  # JSON schema

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from mcp.shared.message import SessionMessage
 from mcp_types import jsonrpc_message_adapter
 
 from tframex_nb.mcp.faults import McpStartFailed
+from tframex_nb.mcp.offered import mended
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -103,9 +105,8 @@ class _Program:
     ) -> None:
         if not line.strip():
             return
-        try:
-            message = jsonrpc_message_adapter.validate_json(line, by_name=False)
-        except ValueError:  # a program that prints; no reason to give up
+        message = _message(line)
+        if message is None:  # a program that prints; no reason to give up
             self._tail.note(line)
             return
         with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
@@ -146,6 +147,17 @@ class _Program:
         for pipe in (self._popen.stdout, self._popen.stderr):
             assert pipe is not None
             pipe.close()
+
+
+def _message(line: bytes) -> Any:  # a message of the package's, or None
+    """Return what a line means; JavaScript sends halves of surrogate pairs, which are mended."""
+    with contextlib.suppress(ValueError):
+        return jsonrpc_message_adapter.validate_json(line, by_name=False)
+    if b"\\ud" not in line.lower():
+        return None
+    with contextlib.suppress(ValueError, RecursionError):
+        return jsonrpc_message_adapter.validate_python(mended(json.loads(line)), by_name=False)
+    return None
 
 
 def _spawn(definition: Definition) -> subprocess.Popen[bytes]:
