@@ -193,6 +193,16 @@ def test_a_fault_is_told_in_few_words_whatever_its_name():
     assert len(caught.value.message) < 300
 
 
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "FILE:/x", "/etc/passwd", "ftp://x/y", ""])
+def test_no_file_makes_the_endpoint_read_one(url):
+    """An endpoint fetches what an image's address names; vLLM can be told to read files."""
+    for held in ({"url": url}, url):
+        part = {"type": "image_url", "image_url": held}
+        turn = {"messages": [{"role": "user", "content": [part]}]}
+        with pytest.raises(InvalidInput, match="no address of the web"):
+            decode({"tframex_conversation": 1, "turns": [turn]})
+
+
 def test_the_schema_in_the_docs_is_the_one_that_holds(root: Path):
     written = json.loads((root / "docs" / "conversation.schema.json").read_text())
     assert written == SavedConversation.model_json_schema()

@@ -340,3 +340,10 @@ def test_an_image_is_kept_as_its_digest(server, path):
     assert len(server.requests) == asked
     _record(use(path, "auto"), server, parts(image + "AAAA"))
     assert len(server.requests) == asked + 1
+
+
+def test_a_folder_of_nobody_is_told_of(monkeypatch):
+    monkeypatch.setenv("TFRAMEX_CASSETTE_DIR", "~no-such-user-here/x")
+    with pytest.raises(SettingsError, match="no-such-user-here") as caught:
+        _ = Cassettes().folder
+    assert "cassette_dir" in caught.value.hint

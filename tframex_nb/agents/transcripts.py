@@ -37,6 +37,7 @@ MAX_DEPTH = 32  # of lists and objects in each other
 MAX_MESSAGES = 2000  # of a turn
 LONG = 200  # characters of a fault that are told
 _DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+;=-]+;base64,[A-Za-z0-9+/=]*")
+_FETCHED = ("data:", "https://", "http://")  # what an image may be
 _ANEW = "save the conversation anew: %agents save NAME FILE"
 
 Name = Annotated[str, Field(max_length=1000)]
@@ -161,6 +162,7 @@ def decode(data: Mapping[str, Any]) -> SavedConversation:
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False, include_context=False)[0]
         refuse(f"{_place(first['loc'])}: {first['msg']}")
+    _check_addresses(saved)
     cells = [turn.cell for turn in saved.turns if turn.cell is not None]
     twice = next((n for n, cell in enumerate(cells) if cell in cells[:n]), None)
     if twice is not None:
@@ -239,6 +241,20 @@ def _check_tree(data: object) -> None:
         if not level:
             return
     refuse(f"it is nested deeper than {MAX_DEPTH} levels")
+
+
+def _check_addresses(saved: SavedConversation) -> None:
+    """Refuse an image that is a file of the model's host, or anything else but data and the web.
+
+    The endpoint fetches what a message names, and a file from elsewhere may name anything.
+    """
+    for number, turn in enumerate(saved.turns):
+        for message in turn.messages:
+            for part in message.content if isinstance(message.content, list) else ():
+                held = part.get("image_url")
+                url = held.get("url") if isinstance(held, dict) else held
+                if url is not None and not str(url).lower().startswith(_FETCHED):
+                    refuse(f"turns[{number}]: an image is no data and no address of the web")
 
 
 def _inside(value: object) -> list[object]:

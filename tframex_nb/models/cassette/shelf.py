@@ -74,7 +74,7 @@ class Cassettes:
 
         given = self._choice.folder or load_settings().cassette_dir or FOLDER
         if given not in self._folders:
-            self._folders[given] = Path(given).expanduser().absolute()
+            self._folders[given] = _absolute(given)
         return self._folders[given]
 
     def use(
@@ -147,6 +147,16 @@ class Cassettes:
 def shared_cassettes() -> Cassettes:
     """Return the cassettes of this process: it has one mode, as it has one choice of a model."""
     return Cassettes()
+
+
+def _absolute(given: str) -> Path:
+    try:
+        return Path(given).expanduser().absolute()
+    except RuntimeError as exc:  # of a user who is not there
+        raise SettingsError(
+            f"the folder of the cassettes, {given!r}, cannot be told: {exc}",
+            hint="mend cassette_dir, or %cassettes use record FOLDER",
+        ) from exc
 
 
 def notebook_name() -> str:
