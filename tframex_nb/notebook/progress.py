@@ -42,14 +42,14 @@ class ProgressLine:
             print(f"\r\x1b[2K{self._line}", end="", flush=True)  # noqa: T201  # a terminal's display
 
     def close(self, line: str) -> None:
-        """End with ``line``, in place of all that stood there."""
+        """End with ``line``, which may be nothing, in place of all that stood there."""
         end = clean(line)
         if self._display is not None:
             self._display.send({"text/plain": end})
         elif self._mode == "terminal":
             erase = "\r\x1b[2K" if sys.stdout.isatty() else ""
             print(f"{erase}{end}", flush=True)  # noqa: T201  # a terminal's display
-        else:
+        elif end:
             self._publish({"text/plain": end})
 
     def _bundle(self) -> dict[str, str]:

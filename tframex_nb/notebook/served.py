@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 
 from tframex_nb.agents.tools import Tool
+from tframex_nb.errors import TFrameXError
 from tframex_nb.notebook.front_end import detect
 from tframex_nb.notebook.namespace import find_agent
 from tframex_nb.notebook.progress import ProgressLine
@@ -84,6 +85,9 @@ def starting(session: Session, words: list[str], wishes: TFrameX) -> Iterator[No
     line = ProgressLine(session.shell, mode, head=f"starting {which} …")
     try:
         yield
+    except TFrameXError:
+        line.close("")  # the error says which one, and why
+        raise
     except BaseException:
         line.close(f"not started: {which}")
         raise
