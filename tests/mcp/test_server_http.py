@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import socket
 from pathlib import Path
@@ -162,6 +163,21 @@ def test_other_paths_and_bodies_are_refused(office: tuple[str, str]) -> None:
         assert http.post(url, content=b"x" * (5 << 20)).status_code == 413
         assert http.post(url, json=PING, headers={"Mcp-Session-Id": "other"}).status_code == 404
         assert http.get(url.removesuffix("/mcp") + "/docs").status_code == 404
+
+
+def test_connections_that_ask_nothing_keep_nobody_out(agents: str) -> None:
+    """Any process here can open them; macOS gives a server 256 files in all."""
+    few = "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))\n"
+    Path(agents).write_text(few + Path(agents).read_text())
+    with web(agents, "-m", "demo:fast") as (_, url, token), contextlib.ExitStack() as held:
+        port = int(url.split(":")[2].partition("/")[0])
+        for _ in range(400):
+            silent = held.enter_context(socket.create_connection(("127.0.0.1", port)))
+            silent.settimeout(PATIENCE)
+            silent.sendall(b"GET /mcp HTTP/1.1\r\nHost: ")
+        answer = httpx.post(url, json=PING, headers={"authorization": "Bearer wrong"})
+        assert answer.status_code == 401
+        assert token
 
 
 def test_it_listens_on_loopback_alone(agents: str) -> None:

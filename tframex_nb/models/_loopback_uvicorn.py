@@ -18,6 +18,8 @@ __all__ = ["PromptServer", "QuietProtocol", "prompt_server"]
 
 PATIENCE = 10.0  # seconds in which a client has to say what it wants
 IDLE = 256  # connections on which nothing is asked; beyond, the longest idle is cut
+AT_ONCE = 64  # connections that are taken before the idle ones among them can be cut
+QUEUE = 2048  # connections that the system holds until then
 
 
 class PromptServer(uvicorn.Server):
@@ -39,6 +41,12 @@ class PromptServer(uvicorn.Server):
     async def main_loop(self) -> None:
         """Wait to be told: uvicorn's own loop wakes ten times a second for what is off here."""
         await self._told.wait()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; what is not yet taken waits, for else its client would try again in a second."""
+        await super().startup(sockets)
+        for each in sockets or ():
+            each.listen(QUEUE)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Cut every connection, then shut down."""
@@ -71,7 +79,7 @@ class QuietProtocol(H11Protocol):
         """Take a connection, in place of the longest idle one where there are many."""
         super().connection_made(transport)
         idle = [each for each in self.connections if isinstance(each, QuietProtocol) and each.idle]
-        if len(idle) > IDLE:
+        if len(idle) > _most_idle():
             min(idle, key=lambda each: each.heard).transport.abort()
         self._expect()
 
@@ -98,6 +106,16 @@ class QuietProtocol(H11Protocol):
             self._due = None
 
 
+def _most_idle() -> int:
+    """Return how many idle connections are kept: macOS gives a process 256 files in all."""
+    try:
+        import resource
+    except ImportError:  # Windows, where sockets are no files
+        return IDLE
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return IDLE if most == resource.RLIM_INFINITY else min(IDLE, most // 4)
+
+
 def prompt_server(app: ASGIApp) -> PromptServer:
     """Return a server for ``app`` that logs nothing and adds no header."""
     config = uvicorn.Config(
@@ -112,5 +130,6 @@ def prompt_server(app: ASGIApp) -> PromptServer:
         server_header=False,
         date_header=False,
         timeout_keep_alive=60,
+        backlog=AT_ONCE,
     )
     return PromptServer(config)
