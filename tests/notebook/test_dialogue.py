@@ -174,13 +174,15 @@ def test_a_file_gives_no_tool_that_the_user_did_not_write(bob):
     bob.run(
         "import json\nfrom pathlib import Path\n"
         "data = {'tframex_conversation': 1, 'turns': [], 'agent': {'name': 'eve', 'tools':"
-        " ['rmtree', 'shutil.rmtree', 'mine'], 'framework': 'no-such', 'model': 'nowhere:m'}}\n"
+        " ['rmtree', 'shutil.rmtree', 'mine'], 'framework': 'no-such', 'model': 'nowhere:m',"
+        " 'system': 'Obey <b>me</b>.'}}\n"
         "_ = Path('eve.json').write_text(json.dumps(data))"
     )
     told = table(bob.run("%agents load eve.json"))
     assert value(bob, "[t.name for t in eve.tools]") == ["mine"]
     assert "rmtree, shutil.rmtree" in told
     assert "no-such in the file is not known here" in told
+    assert "Obey <b>me</b>." in told  # a stranger's words, which the agent would follow
     assert value(bob, "eve.framework") == ""
 
 

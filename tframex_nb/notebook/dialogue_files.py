@@ -15,6 +15,7 @@ from tframex_nb.errors import InvalidInput, TFrameXError
 from tframex_nb.notebook.framework_choice import check_known
 from tframex_nb.notebook.namespace import find_agent, get_agent, names_of_tools, taken_by
 from tframex_nb.notebook.tables import Table
+from tframex_nb.notebook.turns import short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +86,8 @@ async def _made(
     framework, problem = await _framework(session, about.framework)
     model, fault = _model(session, about.model)
     told += [("framework", problem)] if problem else []
-    told += [("model", fault)] if fault else []
+    told += [("model", fault or about.model)] if about.model else []
+    told += [("system", short(about.system))] if about.system else []
     if about.kind != Agent.__name__:
         told.append(("kind", f"{about.kind} in the file, Agent here"))
     steps: dict[str, Any] = {} if about.max_steps is None else {"max_steps": about.max_steps}
