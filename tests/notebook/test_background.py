@@ -331,8 +331,11 @@ def test_an_interrupt_between_two_cells_leaves_it_running(kernel, clock):
 @pytest.mark.parametrize("other", ["", "await asyncio.sleep(30)"], ids=["idle", "awaiting"])
 def test_an_interrupt_frees_the_kernel_of_a_tool_that_blocks_it(kernel, clock, other):
     """The tool is interrupted, the model is told, the run goes on."""
+    if other:  # it waits in the queue until the other cell runs
+        for _ in range(4):
+            behind(kernel, "-m hang --out first")
     cell = behind(kernel, "-m tool-nap --tools nap --out h")
-    running = kernel.start(other, stop_on_error=False) if other else None
+    running = kernel.start(f"first.stop()\n{other}", stop_on_error=False) if other else None
     until(lambda: "napping" in cell.stdout)
     kernel.interrupt()
     assert kernel.run("1 + 1", timeout=5).status == "ok"
