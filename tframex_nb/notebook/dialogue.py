@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["agents_magic"]
 
 HISTORY = ("turn", "cell", "state", "tokens in", "tokens out", "prompt", "answer")
-KEY = 8  # characters of a cell's id, which is long in most front ends
+KEY = 12  # characters of a cell's id that stay; most front ends give longer ones
 _EDIT = re.compile(r"edit\s+(?P<rest>--rerun-rest\s+)?(?P<name>\S+)\s+(?P<n>\S+)(?P<text>.*)$")
 
 
@@ -148,7 +148,7 @@ def _history(agent: BaseAgent) -> Table:
     rows = [
         (
             number,
-            (turn.key or "")[:KEY],
+            _brief(turn.key or ""),
             f"{turn.status}, stale" if turn.stale else turn.status,
             turn.usage.prompt_tokens or None,
             turn.usage.completion_tokens or None,
@@ -162,6 +162,11 @@ def _history(agent: BaseAgent) -> Table:
     if any(turn.stale for turn in turns):
         note += f"; rerun {name}: ask the stale ones anew"
     return Table.of(HISTORY, rows, note if rows else "the conversation is empty")
+
+
+def _brief(key: str) -> str:
+    """Return a cell's id as a table has room for it."""
+    return key if len(key) <= KEY else key.partition("-")[0][:KEY]
 
 
 def _drop(agent: BaseAgent, number: str) -> Table:

@@ -18,12 +18,16 @@ __all__ = ["Table"]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows under named columns, with one closing line that says what to do next."""
+    """Rows under named columns, with one closing line that says what to do next.
+
+    ``wraps`` lets a browser put the words of a column's name on several lines.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
     records: tuple[tuple[object, ...], ...] = field(default=(), repr=False)
+    wraps: bool = False
 
     @classmethod
     def of(cls, columns: Sequence[str], rows: Iterable[Sequence[object]], note: str = "") -> Table:
@@ -38,7 +42,7 @@ class Table:
 
     def to_markdown(self) -> str:
         """Return a Markdown table, its cells and the note escaped."""
-        heads = tuple(name.replace("_", " ") for name in self.columns)  # a browser can wrap them
+        heads = tuple(name.replace("_", " ") if self.wraps else name for name in self.columns)
         lines = [_row(heads), "|" + "---|" * len(heads)]
         lines += [_row(tuple(escape_inline(cell) for cell in row)) for row in self.rows]
         return "\n".join(lines) + (f"\n\n*{escape_inline(self.note)}*" if self.note else "")

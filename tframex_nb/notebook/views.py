@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from IPython.core.error import StdinNotImplementedError, UsageError
@@ -90,12 +91,12 @@ def _runs(session: Session) -> Table:
     ended = [[row[c] for c in RUN_COLUMNS] for row in recent_runs() if row["id"] not in known]
     spent = session_line()
     if not active:
-        return Table.of(
-            RUN_COLUMNS, ended, spent or ("" if ended else "none yet: %%agent runs one")
-        )
+        note = spent or ("" if ended else "none yet: %%agent runs one")
+        return replace(Table.of(RUN_COLUMNS, ended, note), wraps=True)
     rows = [*(_row_of(handle) for handle in active), *(["", *row] for row in ended)]
     note = "%runs stop ID|all ends those in the background"
-    return Table.of(("id", *RUN_COLUMNS), rows, f"{spent}; {note}" if spent else note)
+    note = f"{spent}; {note}" if spent else note
+    return replace(Table.of(("id", *RUN_COLUMNS), rows, note), wraps=True)
 
 
 def _row_of(handle: BackgroundRun) -> list[object]:
