@@ -25,8 +25,8 @@ class ChatPage:
         self.learn()
 
     def learn(self) -> None:
-        """Take in the widgets that have come."""
-        for message in self.cell.messages:
+        """Take in the widgets that have come, whatever message of the page set them off."""
+        for message in [*self.kernel.strays, *self.cell.messages]:
             if message.type == "comm_open":
                 state = message.content["data"]["state"]
                 kind = state["_model_name"].removesuffix("Model")
@@ -65,17 +65,33 @@ class ChatPage:
 
     @property
     def past(self) -> str:
-        return self.cell.displays[0].get("text/markdown", "")
+        return self._shown(0)
 
     @property
     def now(self) -> str:
-        return self.cell.displays[1].get("text/markdown", "")
+        return self._shown(1)
 
     def until(self, holds) -> None:
         end = time.monotonic() + PATIENCE
         while not holds(self):
             assert time.monotonic() < end, f"not after {PATIENCE} s: {self.past} / {self.now}"
             time.sleep(0.01)
+
+    def _shown(self, place: int) -> str:
+        """Return what stands in a display: a page updates it whichever cell sends the update."""
+        displays = [m for m in self.cell.messages if m.type == "display_data"]
+        display = displays[place].content["transient"]["display_id"]
+        cells = list(self.kernel.cells.values())
+        sent = [
+            m for messages in (self.kernel.strays, *(c.messages for c in cells)) for m in messages
+        ]
+        updates = [
+            m
+            for m in sent
+            if m.type == "update_display_data" and m.content["transient"]["display_id"] == display
+        ]
+        last = max([displays[place], *updates], key=lambda m: m.time)
+        return last.content["data"].get("text/markdown", "")
 
     def _send(self, name: str, data: dict) -> None:
         content = {"comm_id": self.ids[name], "data": data}

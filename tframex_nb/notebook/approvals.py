@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.displaypub import CapturingDisplayPublisher
 
 from tframex_nb.agents.approval import Decision
-from tframex_nb.notebook.front_end import allow_stdin
+from tframex_nb.notebook.front_end import allow_stdin, sent_by_widget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,8 +93,14 @@ class CellAsker:
             show=self._show,
             heard=self._heard,
             patience=WAIT_BEHIND if self._background else WAIT,
-            counts=lambda: self._hears or self._session.idle,
+            counts=self._counts,
         )
+
+    def _counts(self) -> bool:
+        """Whether the front end can be heard, or never will be: a cell waits for a run's end."""
+        session = self._session
+        awaited = self._background and any(run.awaited for run in session.background.active)
+        return self._hears or session.idle or awaited
 
     def _heard(self, message: Mapping[str, Any]) -> None:
         """Say that a message of the front end was taken in.
@@ -123,8 +129,9 @@ def _has_widgets(shell: InteractiveShell) -> bool:
     if isinstance(shell.display_pub, CapturingDisplayPublisher):
         return False
     allowed = allow_stdin(shell)
-    person = bool(os.environ.get("JPY_SESSION_NAME")) if allowed is None else allowed
-    return person and importlib.util.find_spec("ipywidgets") is not None
+    if allowed is None:
+        allowed = sent_by_widget(shell) or bool(os.environ.get("JPY_SESSION_NAME"))
+    return allowed and importlib.util.find_spec("ipywidgets") is not None
 
 
 def _can_type(shell: InteractiveShell) -> bool:

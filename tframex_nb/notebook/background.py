@@ -69,6 +69,7 @@ class BackgroundRun:
         self._state: State = "queued"
         self._stopping = False
         self._ended = asyncio.Event()
+        self._waiting = 0
         self.loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
 
@@ -82,6 +83,11 @@ class BackgroundRun:
     def done(self) -> bool:
         """Whether it has ended, and its cell shows how."""
         return self._ended.is_set()
+
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits for it: a cell, as a rule."""
+        return self._waiting > 0
 
     @property
     def place(self) -> int:
@@ -109,10 +115,13 @@ class BackgroundRun:
 
     async def wait(self) -> None:
         """Wait until it has ended, however it does; giving the wait up does not stop it."""
+        self._waiting += 1
         try:
             await guarded(self._ended.wait())
         except RunStopped:
             raise WaitStopped(self.id) from None
+        finally:
+            self._waiting -= 1
 
     def __await__(self) -> Generator[Any, None, Any]:
         """Return the run once it has ended, also where it was stopped; raise what it raised."""

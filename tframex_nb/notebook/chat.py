@@ -90,7 +90,7 @@ class Chat:
         self._open = True
         self._loop = asyncio.get_running_loop()
         self._context = session.outlet.context()
-        self._view = ChatView(session.shell, agent)
+        self._view = ChatView(session.shell, agent, self._context)
         self._controls = Controls(self, self._later, agent.name)
         self._id = f"tframex-chat-{os.getpid()}-{next(_serial)}"
         self._refresh()
@@ -254,8 +254,10 @@ class Chat:
         return " · ".join(each for each in (told, self._said, RELOADED * self._reloaded) if each)
 
     def _show(self, data: dict[str, Any], *, update: bool) -> None:
+        """Show in the chat's own cell, whoever asks for it."""
         publish = self._session.shell.display_pub.publish
-        publish(data, transient={"display_id": self._id}, update=update)
+        about: dict[str, Any] = {"transient": {"display_id": self._id}, "update": update}
+        self._context.copy().run(lambda: publish(data, **about))
 
 
 class _ChatJob:

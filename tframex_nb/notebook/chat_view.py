@@ -17,6 +17,8 @@ from tframex_nb.notebook.turns import TurnView, prompt_markdown
 from tframex_nb.transcript import to_markdown
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
     from IPython.core.interactiveshell import InteractiveShell
 
     from tframex_nb.agents import BaseAgent
@@ -33,15 +35,15 @@ NOTHING = {"text/plain": "", "text/markdown": ""}
 class ChatView:
     """The turns that were, and below them the one that is."""
 
-    def __init__(self, shell: InteractiveShell, agent: BaseAgent) -> None:
+    def __init__(self, shell: InteractiveShell, agent: BaseAgent, context: Context) -> None:
         self._agent = agent
         self._asked = ""
         self._handle: BackgroundRun | None = None
         self._run: Run | None = None
         self._beat: asyncio.TimerHandle | None = None
         self._made: dict[tuple[int, str, bool, int], str] = {}
-        self._past = Paced(shell, self._turns()[0], self._turns)
-        self._now = Paced(shell, NOTHING, self._current)
+        self._past = Paced(shell, self._turns()[0], self._turns, context)
+        self._now = Paced(shell, NOTHING, self._current, context)
 
     def refresh(self) -> None:
         """Show the turns anew, as soon as the interval allows it."""

@@ -10,7 +10,7 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-__all__ = ["Mode", "allow_stdin", "detect"]
+__all__ = ["Mode", "allow_stdin", "detect", "sent_by_widget"]
 
 Mode = Literal["live", "final", "terminal"]
 
@@ -41,9 +41,17 @@ def detect(shell: InteractiveShell, wish: str = "") -> Mode:
 
 def allow_stdin(shell: InteractiveShell) -> bool | None:
     """Return whether the running cell's client answers ``input()``; None where it says nothing."""
+    allowed = (_request(shell).get("content") or {}).get("allow_stdin")
+    return None if allowed is None else bool(allowed)
+
+
+def sent_by_widget(shell: InteractiveShell) -> bool:
+    """Return whether what the kernel does now was set off on a page, by a message of a widget."""
+    return (_request(shell).get("header") or {}).get("msg_type") == "comm_msg"
+
+
+def _request(shell: InteractiveShell) -> dict[str, Any]:  # a message of Jupyter's
+    """Return the message that the kernel handles now."""
     kernel: Any = getattr(shell, "kernel", None)  # ipykernel ships no types
     get_parent = getattr(kernel, "get_parent", None)
-    parent = get_parent() if get_parent is not None else {}
-    content = (parent or {}).get("content") or {}
-    allowed = content.get("allow_stdin")
-    return None if allowed is None else bool(allowed)
+    return (get_parent() if get_parent is not None else None) or {}

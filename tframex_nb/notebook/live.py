@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import itertools
 import os
 import sys
@@ -16,6 +17,7 @@ from tframex_nb.transcript import TerminalWriter, to_markdown, to_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextvars import Context
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -63,7 +65,7 @@ class Paced:
 
     The interval ``max(0.1 s, length / 250 kB/s)`` keeps the bytes on the wire linear in
     practice: each update carries the whole. ``make`` returns what is shown now and its length
-    in characters.
+    in characters. ``context`` is that of the cell it belongs to, else it is that of who calls.
     """
 
     def __init__(
@@ -71,8 +73,10 @@ class Paced:
         shell: InteractiveShell,
         first: Mapping[str, str],
         make: Callable[[], tuple[Mapping[str, str], int]],
+        context: Context | None = None,
     ) -> None:
         self._publish = shell.display_pub.publish
+        self._context = context
         self._id = f"tframex-{os.getpid()}-{next(_serial)}"
         self._make = make
         self._loop = asyncio.get_running_loop()
@@ -94,7 +98,9 @@ class Paced:
         self._cancel_timer()
         first = self._painted == 0.0
         self._painted = time.monotonic()
-        self._publish(dict(data), transient={"display_id": self._id}, update=not first)
+        context = contextvars.copy_context() if self._context is None else self._context.copy()
+        about: dict[str, Any] = {"transient": {"display_id": self._id}, "update": not first}
+        context.run(lambda: self._publish(dict(data), **about))
 
     def _paint(self) -> None:
         data, self._length = self._make()
