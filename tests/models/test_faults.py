@@ -227,7 +227,8 @@ def test_fault_is_one_typed_error_with_what_came_and_a_next_move(ask, fault):
 def test_every_case_of_the_fault_server_is_tested():
     """No case is defined and forgotten."""
     told = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
-    assert [name for name in CASES if f'"{name}"' not in told] == []
+    named = [name for name in CASES if not name.startswith("untaken_")]  # those are gone through
+    assert [name for name in named if f'"{name}"' not in told] == []
 
 
 def test_transient_fault_after_the_first_token_is_not_retried(ask):
