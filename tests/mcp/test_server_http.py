@@ -46,10 +46,12 @@ def agents() -> str:
     return "office.py"
 
 
-@pytest.fixture
-def office(agents: str) -> Iterator[tuple[str, str]]:
-    """A server whose agents the demo model answers: its URL and token."""
-    with web(agents, "-m", "demo:fast") as (_, url, token):
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """A server whose agents the demo model answers, one for all tests: its URL and token."""
+    path = tmp_path_factory.mktemp("office") / "office.py"
+    path.write_text(FILE)
+    with web(str(path), "-m", "demo:fast") as (_, url, token):
         yield url, token
 
 
