@@ -10,6 +10,7 @@ import pytest
 from clock_server import Clock
 from jupyter_app import JupyterApp
 from notebook_page import NotebookPage
+from playwright.sync_api import expect
 from scripted_server import ScriptedServer, scripted_server
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ FLAGS = (
     "--disable-sync",
 )
 SIZE = {"width": 900, "height": 1000}
+
+# Playwright's own five seconds are few where two cores run a browser, a server and a kernel.
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="module")

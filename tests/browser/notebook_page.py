@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NotebookPage"]
 
-PATIENCE = 20_000  # milliseconds, playwright's unit
+PATIENCE = 60_000  # milliseconds, playwright's unit
 STOP = '[data-command="notebook:interrupt-kernel"]'
 # The panel of the open notebook, which ``--expose-app-in-browser`` lets us reach.
 _PANEL = "window.jupyterapp?.shell.currentWidget"

@@ -128,17 +128,17 @@ def test_a_comparison_is_under_one_cap(kernel, clock):
 
 
 def test_the_session_has_a_cap_that_config_sets_and_unload_takes_back(kernel, clock):
-    kernel.run("%config TFrameX.session_max_tokens = 40")
+    kernel.run("%config TFrameX.session_max_tokens = 150")
     first = kernel.run("%%agent -m text-400\ngo")
     assert first.status == "ok", first.error
-    cell = kernel.run("%%agent -m text-400\ngo")
+    cell = kernel.run("%%agent -m text-40000-r2000\ngo")
     assert cell.status == "error"
     assert cell.error[0].startswith("BudgetExceeded: this session has spent")
     assert "raise session_max_tokens (%config TFrameX.session_max_tokens = …)" in cell.error[1]
-    assert len(clock.runs()) == 1
     refused = kernel.run("from tframex_nb import Agent\nawait Agent('a', 'text-400').run('go')")
     assert refused.error[0].startswith("BudgetExceeded: ")
-    assert "of 40 tokens" in last(kernel, "%runs")
+    assert len(clock.runs()) == 2
+    assert "of 150 tokens" in last(kernel, "%runs")
     kernel.run("%config TFrameX.session_max_tokens = 40000")
     cell = kernel.run("%%agent -m text-400\ngo")
     assert cell.status == "ok", cell.error
