@@ -10,4 +10,4 @@ uv=$venv/bin/uv
   pyproject.toml --output-file "$dir/lowest.txt"
 "$uv" pip install --quiet --python "$dir/bin/python" -r "$dir/lowest.txt"
 "$uv" pip install --quiet --python "$dir/bin/python" --no-deps --editable .
-"$dir/bin/python" -m pytest -p no:cacheprovider -m 'not browser and not llama and not frameworks' tests
+"$dir/bin/python" -m pytest -p no:cacheprovider -m 'not browser and not llama and not frameworks and not processes' tests

@@ -22,7 +22,7 @@ check() { # PYTHON-VERSION FRONT-END-PINS…
   echo "python $version ($path) with $*"
   "$uv" venv --quiet --clear --python "$path" "$env"
   "$uv" pip install --quiet --python "$env/bin/python" --editable '.[lab,dataframe]' --group test "$@"
-  "$env/bin/python" -m pytest -p no:cacheprovider -q -m 'not browser and not llama and not frameworks' tests
+  "$env/bin/python" -m pytest -p no:cacheprovider -q -m 'not browser and not llama and not frameworks and not processes' tests
 }
 
 case $only:$own in

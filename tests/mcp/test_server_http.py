@@ -73,6 +73,7 @@ def test_a_client_with_the_token_lists_and_calls(office: tuple[str, str], mode: 
     asyncio.run(main())
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("mode", ERAS)
 def test_a_call_over_http_tells_its_progress_and_stops_when_it_is_cancelled(
     agents: str, mode: str, server: ScriptedServer
@@ -102,6 +103,7 @@ def test_a_call_over_http_tells_its_progress_and_stops_when_it_is_cancelled(
         asyncio.run(main(url, token))
 
 
+@pytest.mark.processes
 def test_two_clients_are_served_at_once(agents: str, server: ScriptedServer) -> None:
     """The second is answered while the first still waits; each hears its own answer."""
 
@@ -167,6 +169,7 @@ def test_other_paths_and_bodies_are_refused(office: tuple[str, str]) -> None:
         assert http.get(url.removesuffix("/mcp") + "/docs").status_code == 404
 
 
+@pytest.mark.processes
 def test_connections_that_ask_nothing_keep_nobody_out(agents: str) -> None:
     """Any process here can open them; macOS gives a server 256 files in all."""
     few = "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))\n"
@@ -182,6 +185,7 @@ def test_connections_that_ask_nothing_keep_nobody_out(agents: str) -> None:
         assert token
 
 
+@pytest.mark.processes
 def test_it_listens_on_loopback_alone(agents: str) -> None:
     with web(agents) as (process, url, _):
         listening = [
@@ -218,6 +222,7 @@ def test_ctrl_c_ends_it_with_a_run_under_way_and_clients_that_listen(
         assert process.stdout.read() == ""
 
 
+@pytest.mark.processes
 def test_a_token_from_the_environment_is_never_shown(agents: str) -> None:
     secret = "planted-token-of-the-test"
     with web(agents, "--token-env", "OFFICE_TOKEN", OFFICE_TOKEN=secret) as (process, url, _):
@@ -233,6 +238,7 @@ def test_a_token_from_the_environment_is_never_shown(agents: str) -> None:
         assert process.wait(PATIENCE) == 0
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("token", ["short", "sixteen letters and spaces", "sixteen-letters-ü"])
 def test_a_token_that_protects_nothing_is_refused(agents: str, token: str) -> None:
     with raw(agents, "--http", "0", "--token-env", "OFFICE_TOKEN", OFFICE_TOKEN=token) as started:
@@ -243,6 +249,7 @@ def test_a_token_that_protects_nothing_is_refused(agents: str, token: str) -> No
         assert token not in said
 
 
+@pytest.mark.processes
 def test_a_port_that_is_taken_is_named(agents: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -187,6 +187,7 @@ def test_errors_are_results_with_what_to_do_next_and_no_secret(agents: str, tmp_
     asyncio.run(main())
 
 
+@pytest.mark.processes
 def test_an_answer_that_broke_off_is_kept_beside_the_error(
     agents: str, server: ScriptedServer
 ) -> None:
@@ -202,6 +203,7 @@ def test_an_answer_that_broke_off_is_kept_beside_the_error(
     asyncio.run(main())
 
 
+@pytest.mark.processes
 def test_calls_do_not_wait_for_each_other(agents: str, server: ScriptedServer) -> None:
     """Neither for an answer of a model, nor for a function that blocks."""
 
@@ -226,6 +228,7 @@ def test_calls_do_not_wait_for_each_other(agents: str, server: ScriptedServer) -
     asyncio.run(main())
 
 
+@pytest.mark.processes
 def test_a_tool_that_blocks_an_agent_blocks_nobody_else(
     agents: str, server: ScriptedServer
 ) -> None:
@@ -252,6 +255,7 @@ def test_a_tool_that_blocks_an_agent_blocks_nobody_else(
     asyncio.run(main())
 
 
+@pytest.mark.processes
 def test_each_call_is_a_conversation_of_its_own(agents: str, server: ScriptedServer) -> None:
     server.say("Hello Ada.", "I do not know.")
 
@@ -264,6 +268,7 @@ def test_each_call_is_a_conversation_of_its_own(agents: str, server: ScriptedSer
     assert server.requests[1].texts == ["The planted system message.", "Who am I?"]
 
 
+@pytest.mark.processes
 def test_a_hostile_prompt_is_text_and_nothing_else(agents: str, server: ScriptedServer) -> None:
     """No expression in it is evaluated, and no line of it is a message of the protocol."""
     message = json.dumps({"jsonrpc": "2.0", "id": 1, "result": {}})
@@ -302,6 +307,7 @@ def test_stdout_has_the_protocol_and_nothing_else(agents: str) -> None:
     assert "late" in said
 
 
+@pytest.mark.processes
 def test_lines_that_are_no_messages_do_no_harm(agents: str) -> None:
     with raw(agents) as started:
         started.open()
@@ -318,6 +324,7 @@ def test_lines_that_are_no_messages_do_no_harm(agents: str) -> None:
         assert answers[9]["result"]["content"][0]["text"] == '{"x":120}'
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("how", ["stdin", "SIGINT", "SIGTERM"])
 def test_the_end_of_the_client_is_the_end_of_the_server(
     agents: str, how: str, server: ScriptedServer
@@ -338,6 +345,7 @@ def test_the_end_of_the_client_is_the_end_of_the_server(
         assert "Traceback" not in started.process.stderr.read()
 
 
+@pytest.mark.processes
 def test_a_client_that_is_killed_takes_the_server_with_it(agents: str) -> None:
     """All it takes is that nobody holds the other end of the pipes."""
     with raw(agents) as started:
@@ -349,6 +357,7 @@ def test_a_client_that_is_killed_takes_the_server_with_it(agents: str) -> None:
         assert "Traceback" not in started.process.stderr.read()
 
 
+@pytest.mark.processes
 def test_a_script_serves_its_own_agents(agents: str) -> None:
     """``serve`` does what the command does; what was printed before it is on stdout."""
     Path("script.py").write_text(
@@ -365,6 +374,7 @@ def test_a_script_serves_its_own_agents(agents: str) -> None:
         assert started.process.wait(PATIENCE) == 0
 
 
+@pytest.mark.processes
 def test_a_target_may_have_the_name_of_the_sdk() -> None:
     """Where ``python -m`` puts the current folder first, the file that hides it is named."""
     code = "from tframex_nb import tool\n@tool\ndef f() -> int:\n    return 7\n"
@@ -378,6 +388,7 @@ def test_a_target_may_have_the_name_of_the_sdk() -> None:
         assert (it.process.wait(PATIENCE), "mcp.py hides the package mcp" in said) == (2, True)
 
 
+@pytest.mark.processes
 def test_closed_pipes_are_named(agents: str) -> None:
     shell = f"exec {shlex.join([*COMMAND, agents])} <&-"
     done = subprocess.run(

@@ -108,6 +108,7 @@ def test_serve_wants_a_process_of_its_own() -> None:
         asyncio.run(_inside())
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
