@@ -282,4 +282,10 @@ def test_lab_brings_every_notebook_of_the_tour(tmp_path: Path) -> None:
 
     assert place_tour(tmp_path) == tmp_path / "01-quickstart.ipynb"
     brought = sorted(path.name for path in tmp_path.iterdir())
-    assert brought == ["01-quickstart.ipynb", "05-frameworks.ipynb"]
+    assert brought == [
+        "01-quickstart.ipynb",
+        "02-tools.ipynb",
+        "03-typed.ipynb",
+        "04-background.ipynb",
+        "05-frameworks.ipynb",
+    ]

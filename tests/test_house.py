@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import json
 import pkgutil
 import re
@@ -23,6 +24,8 @@ MODULES = sorted(
     info.name
     for info in pkgutil.walk_packages([str(PACKAGE)], "tframex_nb.")
     if not info.name.endswith("__main__")
+    # What needs an extra is looked at where that is installed.
+    and (importlib.util.find_spec("mcp") or not info.name.startswith("tframex_nb.mcp."))
 )
 
 LINES_OF_A_MODULE = 400
