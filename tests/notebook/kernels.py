@@ -87,12 +87,15 @@ class Cell:
         return [m for m in self.messages if m.type in kinds]
 
     def wait_for(self, text: str, timeout: float = 30.0) -> float:
-        """Wait until ``text`` is on the screen; return when it arrived."""
+        """Wait until ``text`` is on the screen; return when it arrived.
+
+        The echo of the cell's own source does not count.
+        """
         end = time.monotonic() + timeout
         with self.seen:
             while True:
                 for message in self.messages:
-                    if message.type != "status" and text in json.dumps(
+                    if message.type not in {"status", "execute_input"} and text in json.dumps(
                         message.content, ensure_ascii=False
                     ):
                         return message.time
@@ -118,6 +121,7 @@ class Kernel:
         self.manager.start_kernel(env={**os.environ, **(env or {})}, cwd=cwd, **streams)
         self.client = self.manager.client()
         self._wait_bound()
+        self._connect_manager()
         self.cells: dict[str, Cell] = {}
         self.strays: list[Message] = []  # that belong to no cell
         self._context = zmq.Context()
@@ -215,6 +219,18 @@ class Kernel:
                     if time.monotonic() > end:
                         raise
                     time.sleep(0.05)
+
+    def _connect_manager(self) -> None:
+        """Let the manager connect its own control socket now, and not some time later.
+
+        It tried while the kernel was starting, was refused, and would try again during a test.
+        """
+        self.manager._close_control_socket()
+        self.manager._connect_control_socket()
+        control, session = self.manager._control_socket, self.manager.session
+        session.send(control, "kernel_info_request")
+        assert control.poll(60_000), "the kernel answers nothing on its control channel"
+        session.recv(control)
 
     def _wait_ready(self) -> None:
         for _ in range(120):
