@@ -16,9 +16,9 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "browser"), str(ROOT / "tests" / "servers")]
 
 from conftest import FLAGS, find_chromium  # noqa: E402  # the test bench, found by the line above
-from jupyter_app import JupyterApp  # noqa: E402
-from notebook_page import NotebookPage, answer  # noqa: E402
-from playwright.sync_api import sync_playwright  # noqa: E402
+from jupyter_app import JupyterApp  # noqa: E402 - as above
+from notebook_page import NotebookPage, answer  # noqa: E402 - as above
+from playwright.sync_api import sync_playwright  # noqa: E402 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Callable

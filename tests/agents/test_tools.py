@@ -257,7 +257,7 @@ def test_hints_local_to_a_function_are_found():
     class Local(pydantic.BaseModel):
         v: int
 
-    def take(local: Local, many: list[Local]) -> NotDefinedAnywhere:  # noqa: F821
+    def take(local: Local, many: list[Local]) -> NotDefinedAnywhere:  # noqa: F821 - that is the test
         return local, many
 
     assert call(take, {"local": {"v": 1}, "many": [{"v": 2}]}) == (Local(v=1), [Local(v=2)])
@@ -275,7 +275,7 @@ def test_hints_in_a_namespace_like_a_notebooks_are_found():
 def test_a_hint_that_cannot_be_found_is_refused():
     """The error names the function and the missing name."""
 
-    def take(x: Missing): ...  # noqa: F821
+    def take(x: Missing): ...  # noqa: F821 - that is the test
 
     with pytest.raises(ToolError) as caught:
         Tool.of(take)

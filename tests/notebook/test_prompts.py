@@ -99,7 +99,7 @@ def test_the_namespace_stays_as_it_is():
 )
 def test_errors_say_what_and_where_and_what_next(template, message, hint):
     def broken():
-        return inner  # noqa: F821
+        return inner  # noqa: F821 - undefined on purpose
 
     with pytest.raises(PromptError) as caught:
         text(template, price=2.0, broken=broken)
