@@ -134,8 +134,9 @@ class Chat:
         atexit.unregister(self.close)
         with contextlib.suppress(ValueError):
             self._session.chats.remove(self)
-        self._controls.close()
+        # The cell first: once the box is gone from sight, a file that is saved has none of it.
         self._context.copy().run(self._show, NOTHING, update=True)
+        self._controls.close()
 
     def __repr__(self) -> str:
         state = "answers" if self.busy else "open" if self._open else "closed"
