@@ -76,7 +76,7 @@ doctor: $(VENV)/.core ## Check this installation, and say what to do next.
 
 # ---- checks
 
-.PHONY: lint format test test-fast test-in-process test-all test-notebooks cassettes test-wheel test-lowest test-newest test-matrix soak bench wheel
+.PHONY: lint format test test-fast test-in-process test-all test-notebooks cassettes test-wheel test-lowest test-newest test-matrix test-newest soak bench wheel
 lint: $(VENV)/.dev ## ruff, mypy, the import contracts.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -120,10 +120,8 @@ cassettes: $(VENV)/.dev frameworks ## Record the tutorials' answers anew (NOTEBO
 test-fast: $(VENV)/.dev ## The tests that need no browser, no llama.cpp and no second environment.
 	$(BIN)/pytest -m 'not browser and not llama and not frameworks'
 
-# What has an environment of its own runs two at a time, each with its output in one piece. The main
-# run comes last, so that its summary is the last thing to be read.
-test: lint frameworks chromium llama mcp-servers ## Everything, as CI runs it.
-	$(MAKE) -j2 --output-sync=target test-newest test-lowest test-notebooks test-in-process test-wheel
+# The main run comes last, so that its summary is the last thing to be read.
+test: lint frameworks test-notebooks test-wheel test-lowest test-newest test-in-process chromium llama mcp-servers ## Everything, as CI runs it.
 	REQUIRE_ALL_PARTS=1 $(BIN)/pytest
 
 test-all: test test-matrix soak ## Everything, every Python, and a thousand runs in one kernel.
