@@ -76,7 +76,7 @@ doctor: $(VENV)/.core ## Check this installation, and say what to do next.
 
 # ---- checks
 
-.PHONY: lint format test test-fast test-in-process test-all test-notebooks cassettes test-wheel test-lowest test-newest test-matrix test-newest soak bench wheel
+.PHONY: lint format test test-fast test-in-process test-all test-notebooks cassettes test-wheel test-lowest test-newest test-matrix soak bench wheel
 lint: $(VENV)/.dev ## ruff, mypy, the import contracts.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -71,7 +71,8 @@ class Cell:
                 continue
             key = message.content.get("transient", {}).get("display_id")
             if message.type == "update_display_data":
-                out[by_id[key]] = message.content["data"]
+                if key in by_id:  # else it changes what another cell shows, as in a front end
+                    out[by_id[key]] = message.content["data"]
                 continue
             if key:
                 by_id[key] = len(out)
