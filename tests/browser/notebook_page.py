@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from jupyter_app import JupyterApp
-    from playwright.sync_api import ConsoleMessage, Locator, Page, Request
+    from playwright.sync_api import ConsoleMessage, Dialog, Locator, Page, Request
 
 __all__ = ["NotebookPage"]
 
@@ -49,7 +49,7 @@ class NotebookPage:
         page.set_default_timeout(PATIENCE)
         page.on("console", self._hear)
         page.on("pageerror", lambda error: self.complaints.append(f"page error: {error}"))
-        page.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.message}"))
+        page.on("dialog", self._accept)
         page.on("request", self._notice)
         page.goto(app.address(name))
         self.ready()
@@ -116,6 +116,11 @@ class NotebookPage:
     def _hear(self, message: ConsoleMessage) -> None:
         if message.type == "error":
             self.complaints.append(f"console: {message.text}")
+
+    def _accept(self, dialog: Dialog) -> None:
+        """Say yes, as who leaves a page that is not saved: unanswered, it would stop the tab."""
+        self.complaints.append(f"dialog: {dialog.type} {dialog.message}")
+        dialog.accept()
 
     def _notice(self, request: Request) -> None:
         if not request.url.startswith((self.app.origin, "data:", "blob:")):

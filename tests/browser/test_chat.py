@@ -124,6 +124,8 @@ def test_a_page_that_is_loaded_anew_keeps_the_turns_and_says_what_to_do(
     box(cell).fill("Two?")
     button(cell, "Send").click()
     expect(past(cell)).to_contain_text("Two?")
+    expect(now(cell)).to_have_text("")
+    expect(button(cell, "Stop")).to_be_disabled()
     book.saved()
     book.reload()
     cell = book.cells.nth(2)
