@@ -253,8 +253,8 @@ def test_an_interrupt_while_a_worker_waits_for_a_tool_of_the_notebook(odd, kind)
     function = {"sync": "def", "async": "async def"}[kind]
     odd.run(
         "left = []\n"
-        f"{function} nap():\n    'Nap.'\n    print('napping', flush=True)\n"
-        f"    try: {nap}\n    finally: left.append('left')"
+        f"{function} nap():\n    'Nap.'\n    try:\n        print('napping', flush=True)\n"
+        f"        {nap}\n    finally: left.append('left')"
     )
     cell = odd.start("%%agent -f odd --tools nap --out r\ncall")
     cell.wait_for("napping")
