@@ -202,7 +202,8 @@ def test_ctrl_c_before_the_first_byte(terminal: Terminal, clock: Clock) -> None:
 
 @pytest.mark.parametrize("kind", ["def", "async def"])
 def test_ctrl_c_during_a_tool(terminal: Terminal, kind: str) -> None:
-    sleep = "await asyncio.sleep(30)" if "async" in kind else "time.sleep(30)"
+    naps = "[time.sleep(0.1) for _ in range(300)]"  # each end of one sees an interrupt
+    sleep = "await asyncio.sleep(30)" if "async" in kind else naps
     terminal.run(f"import asyncio, time\n{kind} nap(): 'Nap.'; print('napping'); {sleep}")
     terminal.start("%%agent -m tool-nap --tools nap\ngo")
     terminal.wait_for("napping")
