@@ -367,14 +367,14 @@ async def observe(events: AsyncIterator[Event], run: Run) -> AsyncIterator[Event
         async for event in events:
             run.record(event)
             yield event
-    except Exception as exc:
+    except Exception as exc:  # the record has every failure, and passes it on
         run.error = exc
         message, hint = getattr(exc, "message", str(exc)), getattr(exc, "hint", "")
         failed = RunFailed(type(exc).__name__, message, hint)
         run.finish(failed)
         yield failed
         raise
-    except BaseException:
+    except BaseException:  # a stop ends the record, and goes on
         if run.status == "running":
             run.finish(RunInterrupted())
         raise

@@ -82,7 +82,7 @@ async def run_events(
     """
     try:
         found = under(resolve(model), budgets)
-    except Exception:
+    except Exception:  # whatever it is, a run begins before it fails
         yield RunStarted(run.id, run.agent, label_of(model), run.framework)
         raise
     yield RunStarted(run.id, run.agent, label_of(found), run.framework)

@@ -143,7 +143,7 @@ def _asked(
 ) -> Any:
     try:
         return ask()
-    except (Exception, SystemExit) as exc:
+    except (Exception, SystemExit) as exc:  # the wall around an adapter
         raise FrameworkLoadError(
             f"{name!r} cannot tell its {what}: {type(exc).__name__}: {exc}",
             hint=f"mend {type(framework).__qualname__}",

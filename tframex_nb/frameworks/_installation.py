@@ -93,7 +93,7 @@ class Installation:
             self._undo()
             self.tell(f"stopped; nothing half-made is left, and {AGAIN}")
             raise
-        except BaseException:
+        except BaseException:  # whatever ends it, nothing half-made stays
             self._undo()
             raise
         self.output.done = self.output.total

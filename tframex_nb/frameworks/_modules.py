@@ -59,7 +59,7 @@ def load_file(path: Path, name: str = "") -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException as exc:
+    except BaseException as exc:  # a stop, too, puts the old module back
         _put_back(name, old)
         if isinstance(exc, (Exception, SystemExit)):
             raise _broken(str(path), exc) from exc
@@ -75,7 +75,7 @@ def load_named(name: str) -> ModuleType:
     before = set(sys.modules)
     try:
         return importlib.import_module(name)
-    except (Exception, SystemExit) as exc:
+    except (Exception, SystemExit) as exc:  # a user's module raises anything
         for each in set(sys.modules) - before:
             if each == name or each.startswith(f"{name}."):
                 del sys.modules[each]
@@ -127,7 +127,7 @@ def instance_of(cls: type[FrameworkIntegration]) -> FrameworkIntegration:
     """Return an instance; raises FrameworkLoadError where the constructor fails."""
     try:
         return cls()
-    except (Exception, SystemExit) as exc:
+    except (Exception, SystemExit) as exc:  # an adapter's constructor raises anything
         raise FrameworkLoadError(
             f"{cls.__qualname__}() fails: {type(exc).__name__}: {exc}",
             hint="let its constructor take no arguments and do nothing; initialize() gets it ready",

@@ -236,7 +236,7 @@ def _points(policy: Policy, facts: CandidateFacts) -> tuple[tuple[Point, ...], f
         if math.isfinite(total):
             return points, total
         why = f"it gave {points}"
-    except Exception as exc:
+    except Exception as exc:  # a policy is the user's own code
         raise _policy_failed(policy, facts, f"{type(exc).__name__}: {exc}") from exc
     raise _policy_failed(policy, facts, why)
 

@@ -115,7 +115,7 @@ async def watch_uv(
             pass_fds=(hold,),
             start_new_session=True,
         )
-    except BaseException:
+    except BaseException:  # a terminal is closed, whatever kept uv from starting
         os.close(terminal)
         raise
     finally:

@@ -177,7 +177,7 @@ class FrameworkEngine:
             await self._place.prepare()
         except TFrameXError:
             raise
-        except Exception as exc:
+        except Exception as exc:  # the wall around an adapter
             raise self._failed(exc, "cannot be initialized") from exc
         finally:
             begun.cancel()

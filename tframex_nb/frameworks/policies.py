@@ -131,7 +131,7 @@ def load_policy(policy: Policy | str) -> Policy:
         return _checked(found() if isinstance(found, type) else found, policy)
     except SettingsError:
         raise
-    except Exception as exc:
+    except Exception as exc:  # a user's module raises anything
         raise SettingsError(
             f"the policy {policy!r} cannot be loaded: {type(exc).__name__}: {exc}",
             hint="write pkg.module:Class of something that can be imported here",

@@ -266,7 +266,7 @@ async def _initialize(framework: FrameworkIntegration) -> None:
         await framework.initialize()
     except TFrameXError:
         raise
-    except Exception as exc:
+    except Exception as exc:  # the wall around an adapter
         raise FrameworkFailed(
             f"{framework.name} cannot be initialized: {type(exc).__name__}: {exc}",
             hint="%frameworks shows whether it is installed; %frameworks reload reads it again",

@@ -33,7 +33,7 @@ async def built(
         return await build_subject(subject, request)
     except TFrameXError:
         raise
-    except Exception as exc:
+    except Exception as exc:  # the builder is the user's own code
         raise FrameworkFailed(
             f"{framework} failed: {type(exc).__name__}: {exc}{_line_of(exc, subject)}",
             hint="this is the builder's own error, and the cause of ours",

@@ -96,7 +96,7 @@ class McpServer:
     async def __aenter__(self) -> Self:
         try:
             await self._slot.start()
-        except BaseException:
+        except BaseException:  # a stop, too, leaves no server behind
             await self.aclose()
             raise
         return self

@@ -152,7 +152,7 @@ def _of_file(path: Path) -> ModuleType:
 def _loaded(load: Callable[[], ModuleType], what: str) -> ModuleType:
     try:
         return load()
-    except (Exception, SystemExit) as exc:
+    except (Exception, SystemExit) as exc:  # a user's module raises anything
         flag = "" if what.endswith(".py") else "-m "
         raise ToolError(
             f"{what} could not be loaded: {failure(exc)}{_line(exc, what)}",

@@ -139,7 +139,7 @@ class Slot:
         self._veil = connection.veil
         try:
             await connection.open()
-        except BaseException as exc:
+        except BaseException as exc:  # a stop, too, leaves no connection behind
             self.error = exc if isinstance(exc, McpError) else None
             await connection.close()
             raise

@@ -81,7 +81,7 @@ async def answer(
                     yield events
             call.raise_fault()
             await call.drain(chunks)
-    except Exception as exc:
+    except Exception as exc:  # typed here, and raised
         fault = call.typed(exc, proxied=pool.through_proxy)
         if fault is exc:
             raise

@@ -201,7 +201,7 @@ async def _watched(
                 claim.unread = None
                 if stop is not None:
                     raise stop  # noqa: TRY301 - it settles as any other end does
-    except BaseException as exc:
+    except BaseException as exc:  # what ended it is settled below, and goes on
         fault = exc
         raise
     finally:

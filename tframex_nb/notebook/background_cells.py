@@ -43,7 +43,7 @@ async def start(session: Session, job: Job, question: Question) -> BackgroundRun
     if detect(session.shell) == "final" == detect(session.shell, question.display):
         try:
             await handle.wait()
-        except BaseException:
+        except BaseException:  # a stop of the cell stops the run
             handle.stop()
             raise
     return handle

@@ -88,7 +88,7 @@ def starting(session: Session, words: list[str], wishes: TFrameX) -> Iterator[No
     except TFrameXError:
         line.close("")  # the error says which one, and why
         raise
-    except BaseException:
+    except BaseException:  # the line ends with the start, however that ends
         line.close(f"not started: {which}")
         raise
     line.close(f"started {which}")

@@ -97,7 +97,7 @@ class FanOut:
                 partial = file.abandon() if file else ""
                 reason = getattr(exc, "message", str(exc))
                 await self._queue.put(CallFailed(name, type(exc).__name__, reason, partial))
-            except BaseException:
+            except BaseException:  # a stop, too, leaves no draft behind
                 if file:
                     file.abandon()
                 raise

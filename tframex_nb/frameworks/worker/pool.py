@@ -200,7 +200,7 @@ class WorkerPool:
         worker = await self._acquire(waiting, nested=nested)
         try:
             await self._catch_up(worker, log)
-        except BaseException:
+        except BaseException:  # a stop, too, gives the worker back
             self._release(worker)
             raise
         return worker
@@ -224,7 +224,7 @@ class WorkerPool:
             worker.holds += 1
             try:
                 await worker.ready()
-            except BaseException:
+            except BaseException:  # a stop, too, lets go of the worker
                 worker.holds -= 1
                 self._wake()
                 raise

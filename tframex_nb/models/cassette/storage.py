@@ -90,7 +90,7 @@ def write(path: Path, recordings: Iterable[Recording]) -> Stamp | None:
         with contextlib.suppress(OSError):  # a new file has the mode that the user's umask gives
             draft.chmod(path.stat().st_mode & 0o777)
         draft.replace(path)
-    except BaseException:
+    except BaseException:  # a stop, too, leaves no draft behind
         draft.unlink(missing_ok=True)
         raise
     return stamp(path)
