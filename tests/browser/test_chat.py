@@ -94,6 +94,7 @@ def test_a_chat_is_typed_streamed_stopped_and_changed(book: NotebookPage) -> Non
     button(cell, "Close").click()
     expect(box(cell)).to_have_count(0)
     expect(cell.locator(WIDGETS)).to_have_count(0)
+    picture(book, "closed")
     saved = next(c for c in book.saved().cells if c.source == "%agents chat ann")
     assert "One, changed?" in saved.outputs[0].data["text/markdown"]
     assert "widget" not in str(saved.outputs)

@@ -8,6 +8,7 @@ import time
 
 import nbformat
 import pytest
+from naps import NAP
 from nbclient import NotebookClient
 
 from tframex_nb.frameworks.environments import Environments, shipped_locks
@@ -289,7 +290,7 @@ def test_a_run_that_is_not_there_cannot_be_stopped(kernel, clock):
     [
         f"%%agent -m {LONG}\ngo",
         "await asyncio.sleep(30)",
-        "[time.sleep(0.1) for _ in range(300)]",
+        NAP,
         "await h",
         f"%%time\n%%agent -m {LONG}\ngo",
         "await asyncio.gather(h, asyncio.sleep(30))",

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from naps import NAP
 
 from tframex_nb.frameworks.environments import Environments, shipped_locks
 
@@ -249,8 +250,7 @@ def test_an_interrupt_while_the_worker_starts(kernel):
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_an_interrupt_while_a_worker_waits_for_a_tool_of_the_notebook(odd, kind):
     """The tool ends with the run, and so does the worker, which nobody could cancel."""
-    naps = "[time.sleep(0.1) for _ in range(300)]"  # each end of one sees an interrupt
-    nap = {"sync": naps, "async": "await asyncio.sleep(30)"}[kind]
+    nap = {"sync": NAP, "async": "await asyncio.sleep(30)"}[kind]
     function = {"sync": "def", "async": "async def"}[kind]
     odd.run(
         "left = []\n"

@@ -6,12 +6,11 @@ import random
 import time
 
 import pytest
+from naps import NAP
 
 pytestmark = pytest.mark.kernel
 
 PATIENCE = 5.0  # seconds; the figures themselves are measured in benchmarks/interrupt.py
-# Thirty seconds, in short ones: what comes in the instant before a sleep begins is seen at its end.
-NAP = "[time.sleep(0.1) for _ in range(300)]"
 
 
 def stop(kernel, cell, *, red: bool = True) -> None:
@@ -222,8 +221,7 @@ def test_a_run_left_going_does_not_shield_the_cells_own_code(kernel, clock):
         "from tframex_nb import Agent\n"
         "left = asyncio.create_task(Agent('a', model='text-100000-r100').run('go'))\n"
         "await asyncio.sleep(0.2)\n"
-        "print('busy', flush=True)\n"
-        f"{NAP}"
+        "print('busy', flush=True)\n" + NAP
     )
     cell.wait_for("busy\\n")
     kernel.interrupt()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pexpect
 import pyte
 import pytest
+from naps import NAP
 from scripted_server import Say, scripted_server
 
 if TYPE_CHECKING:
@@ -202,8 +203,7 @@ def test_ctrl_c_before_the_first_byte(terminal: Terminal, clock: Clock) -> None:
 
 @pytest.mark.parametrize("kind", ["def", "async def"])
 def test_ctrl_c_during_a_tool(terminal: Terminal, kind: str) -> None:
-    naps = "[time.sleep(0.1) for _ in range(300)]"  # each end of one sees an interrupt
-    sleep = "await asyncio.sleep(30)" if "async" in kind else naps
+    sleep = "await asyncio.sleep(30)" if "async" in kind else NAP
     terminal.run(f"import asyncio, time\n{kind} nap(): 'Nap.'; print('napping'); {sleep}")
     terminal.start("%%agent -m tool-nap --tools nap\ngo")
     terminal.wait_for("napping")
